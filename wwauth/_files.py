@@ -1,0 +1,110 @@
+"""Files that hold logins: private, durable, replaced whole. Everything here blocks; call it from a thread."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PRIVATE_DIR = 0o700
+PRIVATE_FILE = 0o600
+
+_TEMPORARY = ".tmp"  # no client id and no session name ends so: a leading dot and this suffix mark what a sweep may delete
+
+
+def make_private_dir(path: Path) -> None:
+    """Create a folder and its parents; the folder itself is 0700 even when it was there before."""
+    path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    if os.name == "posix":
+        path.chmod(PRIVATE_DIR)
+
+
+def temporary_sibling(path: Path) -> Path:
+    """Return a hidden, unused name beside `path`, on the same file system, which `sweep_temporaries` recognises."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY}")
+
+
+def sweep_temporaries(folder: Path, *, name: str = "*", older_than: float = 0.0) -> None:
+    """Delete what crashed writers left of `temporary_sibling(folder / name)`; `older_than` in seconds spares live writers."""
+    limit = time.time() - older_than
+    for path in folder.glob(f".{name}.*{_TEMPORARY}"):
+        try:
+            if path.lstat().st_mtime > limit:
+                continue
+        except FileNotFoundError:
+            continue
+        remove_tree(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """
+    Yield a temporary name; on success what was written there replaces `path` at once and durably, else it is deleted.
+
+    The file is made 0600, flushed to the disk before the rename, and the folder after it, so that a crash at any moment
+    leaves the old file or the new one.
+    """
+    temporary = temporary_sibling(path)
+    try:
+        yield temporary
+        if os.name == "posix":
+            temporary.chmod(PRIVATE_FILE)
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_dir(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file's bytes to the disk."""
+    # Windows flushes only through a descriptor that may write.
+    fd = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_dir(path: Path) -> None:
+    """Flush a folder's list of names to the disk, where the platform can open folders."""
+    if os.name != "posix":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_tree(path: Path, *, max_retries: int = 4) -> None:
+    """
+    Delete a file or a folder with all that is in it; nothing there is no error.
+
+    What is busy is tried again `max_retries` times, waiting 100 ms longer each time, as Node's `fs.rm` does.
+
+    Raises:
+        OSError: It could not be deleted.
+    """
+    for attempt in range(max_retries + 1):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            if not path.exists():
+                return
+        except OSError:
+            if attempt == max_retries:
+                raise
+            time.sleep(0.1 * (attempt + 1))
+        else:
+            return

@@ -1,0 +1,46 @@
+"""The one gate for names: nothing reaches a file system or a store under a name that did not pass here."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import ConfigurationError
+
+# Spelled out, since whatsapp-web.js's `\w` is ASCII and Python's is not; used with fullmatch, since `$` lets a newline through.
+_CLIENT_ID = re.compile(r"[-_A-Za-z0-9]+")
+
+# Session names add the dot, which no client id has: it separates what wwauth appends to a session's name.
+_SESSION = re.compile(r"[-_A-Za-z0-9]+(?:\.[-_A-Za-z0-9]+)*")
+
+# A name grows by a prefix and by suffixes of temporary files; 255 bytes is what file systems allow.
+_MAX_LENGTH = 200
+
+
+def check_client_id(value: object) -> str | None:
+    """
+    Return the client id, or None for "no id" (None or an empty string, as in whatsapp-web.js).
+
+    Raises:
+        ConfigurationError: Not a string, too long, or a character other than ASCII letters, digits, `_` and `-`.
+    """
+    if value is None or value == "":
+        return None
+    return _check(value, _CLIENT_ID, "client_id", "ASCII letters, digits, '_' and '-'")
+
+
+def check_session_name(value: object) -> str:
+    """
+    Return the session's name unchanged.
+
+    Raises:
+        ConfigurationError: Not a string, empty, too long, a character outside the alphabet, or an empty part between dots.
+    """
+    return _check(value, _SESSION, "session", "ASCII letters, digits, '_', '-' and single dots between them")
+
+
+def _check(value: object, pattern: re.Pattern[str], what: str, alphabet: str) -> str:
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise ConfigurationError(f"invalid {what} {value!r}: use {alphabet} only")
+    if len(value) > _MAX_LENGTH:
+        raise ConfigurationError(f"invalid {what} {value[:20]!r}…: {len(value)} characters, {_MAX_LENGTH} are allowed")
+    return value

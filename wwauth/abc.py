@@ -1,0 +1,166 @@
+"""
+What a plug-in author implements: strategies and stores.
+
+Both mirror whatsapp-web.js: an `AuthStrategy` has the hooks of its `BaseAuthStrategy`, a `Store` the four methods of the stores
+that `RemoteAuth` takes there, with an explicit `path` where the peer leaves the folder to guessing.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from .client import Client
+
+__all__ = ["AuthStrategy", "AuthenticationNeeded", "SessionInfo", "Store", "StoreFeatures"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationNeeded:
+    """
+    A strategy's answer when the page asks for a login.
+
+    Attributes:
+        failed: The strategy had a login to offer and the page refused it: `auth_failure` is emitted and the browser closed.
+        restart: After a failure, initialize once more (the strategy then offers nothing, so a QR code follows).
+        failure_event_payload: The payload of `auth_failure`.
+    """
+
+    failed: bool = False
+    restart: bool = False
+    failure_event_payload: object = None
+
+
+class AuthStrategy:
+    """
+    Where a login comes from and where it is kept. Subclass it and override the hooks you need; all have working defaults.
+
+    The life of a login, in the order of the calls: `setup` (once, from the Client's constructor), then for each launch
+    `before_browser_initialized`, `after_browser_initialized`, `on_authentication_needed` (only when the page asks for a login),
+    `get_auth_event_payload`, `after_auth_ready`; `disconnect` when WhatsApp ends the connection and the login stays;
+    last `destroy`, or `logout` in its place when the device was unlinked. Both run after the browser's end, so that the
+    profile's files are at rest, and both give back whatever `before_browser_initialized` took.
+
+    An exception in a hook up to `on_authentication_needed` ends `initialize()` with the browser closed; in a later hook it is
+    emitted as `error`.
+    """
+
+    user_data_dir: Path | None = None
+    """The Chromium user-data folder to use, read after `before_browser_initialized`; None: a throw-away profile."""
+
+    client: Client
+
+    def setup(self, client: Client) -> None:
+        """Bind this strategy to its client; a strategy serves one client."""
+        if getattr(self, "client", client) is not client:
+            raise ConfigurationError(
+                f"this {type(self).__name__} already serves another Client: give each Client a strategy of its own"
+            )
+        self.client = client
+
+    async def before_browser_initialized(self) -> None:
+        """Prepare the profile: called before each launch of the browser."""
+
+    async def after_browser_initialized(self) -> None:
+        """Prepare the page: called with `client.page` at hand, before it goes to WhatsApp Web."""
+
+    async def on_authentication_needed(self) -> AuthenticationNeeded:
+        """Answer the page's request for a login; the default lets a QR code or a pairing code follow."""
+        return AuthenticationNeeded()
+
+    async def get_auth_event_payload(self) -> object | None:
+        """Return the payload of `authenticated`."""
+        return None
+
+    async def after_auth_ready(self) -> None:
+        """Take note that the login works: called once for each launch, after `ready` was emitted."""
+
+    async def disconnect(self) -> None:
+        """Take note that WhatsApp ended the connection: the browser is still open, the login is kept."""
+
+    async def destroy(self) -> None:
+        """Give back locks and tasks: called after the browser has ended, and after a launch that failed."""
+
+    async def logout(self) -> None:
+        """Delete what is kept of the login and give back locks and tasks: called after the browser has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """
+    One entry of `Store.list_sessions`.
+
+    Attributes:
+        session: Its name.
+        size: The archive's size in bytes.
+        modified: When it was last saved, with a time zone.
+        revision: The store's own write counter, or None where it keeps none.
+    """
+
+    session: str
+    size: int
+    modified: datetime
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFeatures:
+    """
+    What a store can do beyond the four methods, as data.
+
+    Attributes:
+        listing: `list_sessions` works.
+        leases: `lease` works, and `save` and `delete` take `fence=`.
+    """
+
+    listing: bool = False
+    leases: bool = False
+
+
+class Store(abc.ABC):
+    """
+    Keeps archives under names. Four coroutines are all that a plug-in must write.
+
+    `session` is an opaque name that has passed wwauth's one gate for names (ASCII letters, digits, `_`, `-` and `.`).
+    `path` is always explicit: a store never guesses where the archive lies.
+
+    "The store cannot be reached" is `StoreUnavailable`, never `False` and never an empty answer. An exception that is not
+    a `WWAuthError` is taken for `StoreUnavailable` and raised from it.
+    """
+
+    features: ClassVar[StoreFeatures] = StoreFeatures()
+
+    @abc.abstractmethod
+    async def session_exists(self, *, session: str) -> bool:
+        """Tell whether an archive is stored under this name."""
+
+    @abc.abstractmethod
+    async def save(self, *, session: str, path: Path) -> None:
+        """
+        Store the archive that lies at `path`, all or nothing.
+
+        A reader sees the old archive or the new one; a `save` that fails leaves the old one. The file at `path` is only read.
+        """
+
+    @abc.abstractmethod
+    async def extract(self, *, session: str, path: Path) -> None:
+        """Write the stored archive to `path`, a new file in an existing folder; `SessionNotFound` when there is none."""
+
+    @abc.abstractmethod
+    async def delete(self, *, session: str) -> None:
+        """Delete the archive; a name that is not there is no error. When it returns, `session_exists` is False."""
+
+    def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
+        """Iterate over what is stored under names that begin with `prefix`; only where `features.listing` is true."""
+        raise ConfigurationError(f"{type(self).__name__} cannot list its sessions (prefix {prefix!r})")
+
+    async def close(self) -> None:
+        """Close what the store itself opened, never what it was given; idempotent."""
