@@ -7,16 +7,18 @@ import secrets
 import shutil
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 
-_TEMPORARY = ".tmp"  # no client id and no session name ends so: a leading dot and this suffix mark what a sweep may delete
+_TEMPORARY = (
+    ".tmp"  # no client id and no session name ends so: a leading dot and this suffix mark what a sweep may delete
+)
 
 
 def make_private_dir(path: Path) -> None:
@@ -32,7 +34,7 @@ def temporary_sibling(path: Path) -> Path:
 
 
 def sweep_temporaries(folder: Path, *, name: str = "*", older_than: float = 0.0) -> None:
-    """Delete what crashed writers left of `temporary_sibling(folder / name)`; `older_than` in seconds spares live writers."""
+    """Delete what crashed writers left of `temporary_sibling(folder / name)`; `older_than` seconds spares live ones."""
     limit = time.time() - older_than
     for path in folder.glob(f".{name}.*{_TEMPORARY}"):
         try:

@@ -6,7 +6,8 @@ import re
 
 from .errors import ConfigurationError
 
-# Spelled out, since whatsapp-web.js's `\w` is ASCII and Python's is not; used with fullmatch, since `$` lets a newline through.
+# Spelled out, since whatsapp-web.js's `\w` is ASCII and Python's is not; used with fullmatch, since `$` lets a newline
+# through.
 _CLIENT_ID = re.compile(r"[-_A-Za-z0-9]+")
 
 # Session names add the dot, which no client id has: it separates what wwauth appends to a session's name.
@@ -33,7 +34,8 @@ def check_session_name(value: object) -> str:
     Return the session's name unchanged.
 
     Raises:
-        ConfigurationError: Not a string, empty, too long, a character outside the alphabet, or an empty part between dots.
+        ConfigurationError: Not a string, empty, too long, a character outside the alphabet, or an empty part between
+        dots.
     """
     return _check(value, _SESSION, "session", "ASCII letters, digits, '_', '-' and single dots between them")
 

@@ -1,8 +1,8 @@
 """
 What a plug-in author implements: strategies and stores.
 
-Both mirror whatsapp-web.js: an `AuthStrategy` has the hooks of its `BaseAuthStrategy`, a `Store` the four methods of the stores
-that `RemoteAuth` takes there, with an explicit `path` where the peer leaves the folder to guessing.
+Both mirror whatsapp-web.js: an `AuthStrategy` has the hooks of its `BaseAuthStrategy`, a `Store` the four methods of
+the stores that `RemoteAuth` takes there, with an explicit `path` where the peer leaves the folder to guessing.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class AuthenticationNeeded:
     A strategy's answer when the page asks for a login.
 
     Attributes:
-        failed: The strategy had a login to offer and the page refused it: `auth_failure` is emitted and the browser closed.
-        restart: After a failure, initialize once more (the strategy then offers nothing, so a QR code follows).
+        failed: The strategy had a login to offer and the page refused it: `auth_failure` is emitted and the browser
+        closed. restart: After a failure, initialize once more (the strategy then offers nothing, so a QR code follows).
         failure_event_payload: The payload of `auth_failure`.
     """
 
@@ -41,16 +41,17 @@ class AuthenticationNeeded:
 
 class AuthStrategy:
     """
-    Where a login comes from and where it is kept. Subclass it and override the hooks you need; all have working defaults.
+    Where a login comes from and where it is kept; subclass it and override the hooks you need.
 
-    The life of a login, in the order of the calls: `setup` (once, from the Client's constructor), then for each launch
-    `before_browser_initialized`, `after_browser_initialized`, `on_authentication_needed` (only when the page asks for a login),
-    `get_auth_event_payload`, `after_auth_ready`; `disconnect` when WhatsApp ends the connection and the login stays;
-    last `destroy`, or `logout` in its place when the device was unlinked. Both run after the browser's end, so that the
-    profile's files are at rest, and both give back whatever `before_browser_initialized` took.
+    All hooks have working defaults. The life of a login, in the order of the calls: `setup` (once, from the Client's
+    constructor), then for each launch `before_browser_initialized`, `after_browser_initialized`,
+    `on_authentication_needed` (only when the page asks for a login), `get_auth_event_payload`, `after_auth_ready`;
+    `disconnect` when WhatsApp ends the connection and the login stays; last `destroy`, or `logout` in its place when the
+    device was unlinked. Both run after the browser's end, so that the profile's files are at rest, and both give back
+    whatever `before_browser_initialized` took.
 
-    An exception in a hook up to `on_authentication_needed` ends `initialize()` with the browser closed; in a later hook it is
-    emitted as `error`.
+    An exception in a hook up to `on_authentication_needed` ends `initialize()` with the browser closed; in a later hook
+    it is emitted as `error`.
     """
 
     user_data_dir: Path | None = None
@@ -132,8 +133,8 @@ class Store(abc.ABC):
     `session` is an opaque name that has passed wwauth's one gate for names (ASCII letters, digits, `_`, `-` and `.`).
     `path` is always explicit: a store never guesses where the archive lies.
 
-    "The store cannot be reached" is `StoreUnavailable`, never `False` and never an empty answer. An exception that is not
-    a `WWAuthError` is taken for `StoreUnavailable` and raised from it.
+    "The store cannot be reached" is `StoreUnavailable`, never `False` and never an empty answer. An exception that is
+    not a `WWAuthError` is taken for `StoreUnavailable` and raised from it.
     """
 
     features: ClassVar[StoreFeatures] = StoreFeatures()
@@ -147,12 +148,13 @@ class Store(abc.ABC):
         """
         Store the archive that lies at `path`, all or nothing.
 
-        A reader sees the old archive or the new one; a `save` that fails leaves the old one. The file at `path` is only read.
+        A reader sees the old archive or the new one; a `save` that fails leaves the old one. The file at `path` is only
+        read.
         """
 
     @abc.abstractmethod
     async def extract(self, *, session: str, path: Path) -> None:
-        """Write the stored archive to `path`, a new file in an existing folder; `SessionNotFound` when there is none."""
+        """Write the stored archive to the new file `path` in an existing folder; `SessionNotFound`: there is none."""
 
     @abc.abstractmethod
     async def delete(self, *, session: str) -> None:
@@ -162,5 +164,5 @@ class Store(abc.ABC):
         """Iterate over what is stored under names that begin with `prefix`; only where `features.listing` is true."""
         raise ConfigurationError(f"{type(self).__name__} cannot list its sessions (prefix {prefix!r})")
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most stores open nothing
         """Close what the store itself opened, never what it was given; idempotent."""
