@@ -1,0 +1,64 @@
+# Every target does all its own set-up (a virtual environment in .venv, a Chromium) and is quick to run again.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
+
+# What is tested is this checkout, not what a variable points at.
+unexport PYTHONPATH PYTHONHOME
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench soak chromium clean
+
+help:
+	@echo 'make demo    link, lose the disk, come back without a QR code: on the simulator'
+	@echo 'make test    the test suite'
+	@echo 'make check   ruff, mypy --strict for Linux, Windows and macOS, packaging'
+	@echo 'make bench   the benchmarks, side by side with whatsapp-web.js'
+	@echo 'make soak    the long tests'
+	@echo 'make clean   remove what the other targets made'
+
+demo: chromium
+	$(PYTHON) -m wwauth demo
+
+test: chromium
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED)
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy --platform linux --cache-dir .mypy_cache/linux
+	$(PYTHON) -m mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(PYTHON) -m mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(PYTHON) -m pytest tests/unit/test_packaging.py
+
+bench: chromium tests/interop/node_modules
+	$(PYTHON) benchmarks/backup.py
+
+soak: chromium
+	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak $(PYTEST_ARGS)
+
+chromium: $(INSTALLED)
+	@$(PYTHON) scripts/prepare.py chromium
+
+# The newest Python that can make virtual environments, else the newest one: prepare.py then says what is missing.
+$(INSTALLED): pyproject.toml setup.cfg scripts/prepare.py
+	@for need in 'import ensurepip' 'pass'; do \
+		for python in $(PYTHONS); do \
+			if $$python -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null \
+				&& $$python -c "$$need" 2>/dev/null; then \
+				$$python scripts/prepare.py venv $(VENV) && touch $@ && exit 0; exit 1; \
+			fi; \
+		done; \
+	done; \
+	echo 'wwauth needs Python 3.11 or newer, and none of these is one: $(PYTHONS)' >&2; exit 1
+
+tests/interop/node_modules: tests/interop/package-lock.json
+	PUPPETEER_SKIP_DOWNLOAD=1 npm ci --prefix tests/interop --no-audit --no-fund
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info stores/*.egg-info tests/interop/node_modules
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

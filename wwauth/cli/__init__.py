@@ -1,0 +1,83 @@
+"""
+The `wwauth` command.
+
+Each command is a plain function with typer's annotations, in the module of its own name: `wwauth.cli.demo.demo`. The
+module is imported when its command is asked for, so that none waits for what another needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import io
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import WWAuthError
+
+__all__ = ["app", "main"]
+
+_log = logging.getLogger(__name__)
+
+_COMMANDS = ("demo", "login", "simulator")
+
+
+class _Commands(TyperGroup):
+    """A group that imports its commands on demand, and ends wwauth's own errors in one sentence."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f".{cmd_name}", __name__)
+        single = typer.Typer(add_completion=False)
+        single.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except WWAuthError as exc:
+            # The sentence names the value and the cure; the traceback is for `--verbose` alone.
+            _log.debug("%s", type(exc).__name__, exc_info=exc)
+            typer.echo(f"wwauth: {exc}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer hands the option's value over
+    if wanted:
+        typer.echo(f"wwauth {importlib.metadata.version('wwauth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[  # noqa: ARG001 - the callback has answered it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr what happens.")] = False,
+) -> None:
+    """Keep WhatsApp logins alive: link a device once, restart, move and crash without another QR code."""
+    if verbose:
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("wwauth").setLevel(logging.DEBUG)
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 1 after an error, 2 after a wrong call."""
+    if sys.platform == "win32":
+        # A pipe there has the code page's encoding, which has no QR code's blocks.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8")
+    app(prog_name="wwauth")
