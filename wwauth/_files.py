@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 
-_TEMPORARY = (
-    ".tmp"  # no client id and no session name ends so: a leading dot and this suffix mark what a sweep may delete
-)
+# A leading dot, which no client id and no session name has, and this ending mark what a sweep may delete.
+_TEMPORARY = ".tmp"
+_TOKEN_BYTES = 6
+_TOKEN = "[0-9a-f]" * (2 * _TOKEN_BYTES)
 
 
 def make_private_dir(path: Path) -> None:
@@ -30,13 +33,13 @@ def make_private_dir(path: Path) -> None:
 
 def temporary_sibling(path: Path) -> Path:
     """Return a hidden, unused name beside `path`, on the same file system, which `sweep_temporaries` recognises."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY}")
+    return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}{_TEMPORARY}")
 
 
 def sweep_temporaries(folder: Path, *, name: str = "*", older_than: float = 0.0) -> None:
     """Delete what crashed writers left of `temporary_sibling(folder / name)`; `older_than` seconds spares live ones."""
     limit = time.time() - older_than
-    for path in folder.glob(f".{name}.*{_TEMPORARY}"):
+    for path in folder.glob(f".{name}.{_TOKEN}{_TEMPORARY}"):
         try:
             if path.lstat().st_mtime > limit:
                 continue
@@ -46,23 +49,39 @@ def sweep_temporaries(folder: Path, *, name: str = "*", older_than: float = 0.0)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     Yield a temporary name; on success what was written there replaces `path` at once and durably, else it is deleted.
 
     The file is made 0600, flushed to the disk before the rename, and the folder after it, so that a crash at any moment
-    leaves the old file or the new one.
+    leaves the old file or the new one. `durable=False` leaves out the flushing, for files that need not outlive a
+    crash of the machine.
     """
     temporary = temporary_sibling(path)
     try:
         yield temporary
         if os.name == "posix":
             temporary.chmod(PRIVATE_FILE)
-        sync_file(temporary)
-        temporary.replace(path)
-        sync_dir(path.parent)
+        if durable:
+            sync_file(temporary)
+        _rename(temporary, path)
+        if durable:
+            sync_dir(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _rename(source: Path, target: Path) -> None:
+    if sys.platform == "win32":
+        # Windows refuses to replace a file that somebody reads, a virus scanner for one: wait for the reader's end.
+        for attempt in range(10):
+            try:
+                source.replace(target)
+            except PermissionError:
+                time.sleep(0.1 * (attempt + 1))
+            else:
+                return
+    source.replace(target)
 
 
 def sync_file(path: Path) -> None:
@@ -82,6 +101,10 @@ def sync_dir(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        # Samba and VirtualBox shares open folders and then cannot flush them, as borg found; the rename stands.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
     finally:
         os.close(fd)
 
