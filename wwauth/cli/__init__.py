@@ -8,7 +8,6 @@ module is imported when its command is asked for, so that none waits for what an
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import io
 import logging
 import sys
@@ -55,7 +54,9 @@ app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pre
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer hands the option's value over
     if wanted:
-        typer.echo(f"wwauth {importlib.metadata.version('wwauth')}")
+        from .. import __version__  # noqa: PLC0415 - read from the metadata when asked for
+
+        typer.echo(f"wwauth {__version__}")
         raise typer.Exit
 
 
