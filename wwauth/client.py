@@ -1,0 +1,466 @@
+"""The `Client`: the life of one browser login."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from ._login import LOGOUT, ClientInfo, Login
+from ._signals import guard
+from .errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed, WWAuthError
+from .events import Event, EventEmitter, payload
+from .options import ClientOptions, PairWithPhoneNumber, ProxyAuthentication, check_phone_number
+from .strategies.no_auth import NoAuth
+from .web.bridge import Bridge
+from .web.browser import Browser, without_query
+from .web.flush import flush_local_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from types import TracebackType
+
+    from playwright.async_api import BrowserContext, Page
+
+    from .abc import AuthenticationNeeded, AuthStrategy
+
+__all__ = ["Client", "ClientInfo"]
+
+_log = logging.getLogger(__name__)
+
+# whatsapp-web.js comes from here, too; LegacySessionAuth tells its own navigation by it.
+_REFERER = "https://whatsapp.com/"
+
+_LAUNCH_OWNED = ("user_data_dir", "userDataDir")
+
+
+class Client(EventEmitter):
+    """
+    Drives WhatsApp Web in a headless Chromium and keeps the login as its strategy says.
+
+    One client is one login. `initialize()` starts it, `destroy()` ends it and keeps the login, `logout()` unlinks the device
+    and deletes what is kept; after either, and after `disconnected`, `initialize()` starts it again.
+
+    Args:
+        auth_strategy: Where the login comes from and is kept; None: `NoAuth()`. A strategy serves one client.
+        web_url: WhatsApp Web's address, or a simulator's.
+        launch_options: Handed to Playwright's `launch_persistent_context`; copied, never changed. The profile's folder is
+            the strategy's to say.
+        auth_timeout_ms: Bounds the wait for the page's first sign of life, and then for a known login state.
+        ready_timeout_ms: Bounds the wait from login to `ready`, counted anew at each sign of progress.
+        qr_max_retries: After this many more codes than one, `disconnected('Max qrcode retries reached')`; 0: no end.
+        takeover_on_conflict: When the account is opened elsewhere, take the connection back.
+        takeover_timeout_ms: How long to wait before that.
+        user_agent: What the browser says of itself; None: its own, without the word "Headless".
+        bypass_csp: Disable the page's Content-Security-Policy; wwauth does not need it.
+        proxy_authentication: `{"username": …, "password": …}` for the proxy that `launch_options` name.
+        device_name: The operating system shown in the phone's list of devices; effective only when linking.
+        browser_name: The browser shown there; likewise.
+        eval_on_new_doc: JavaScript to run in each document before its own scripts.
+        pair_with_phone_number: Link by a code typed into the phone: `{"phone_number": …, "show_notification": True,
+            "interval_ms": 180_000}`.
+        handle_signals: On SIGTERM and Ctrl-C, `destroy()`, then let the signal do what it would have done. Only in the main
+            thread, and only where the default handler is still in place.
+
+    Raises:
+        ConfigurationError: An option is wrong; the message names it, its value and what is allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        auth_strategy: AuthStrategy | None = None,
+        web_url: str = "https://web.whatsapp.com/",
+        launch_options: Mapping[str, Any] | None = None,
+        auth_timeout_ms: float = 30_000,
+        ready_timeout_ms: float = 60_000,
+        qr_max_retries: int = 0,
+        takeover_on_conflict: bool = False,
+        takeover_timeout_ms: float = 0,
+        user_agent: str | None = None,
+        bypass_csp: bool = False,
+        proxy_authentication: Mapping[str, str] | ProxyAuthentication | None = None,
+        device_name: str | None = None,
+        browser_name: str | None = None,
+        eval_on_new_doc: str | None = None,
+        pair_with_phone_number: Mapping[str, Any] | PairWithPhoneNumber | None = None,
+        handle_signals: bool = True,
+    ) -> None:
+        super().__init__()
+        self.options = ClientOptions.checked(
+            web_url=web_url,
+            launch_options=dict(launch_options or {}),
+            auth_timeout_ms=auth_timeout_ms,
+            ready_timeout_ms=ready_timeout_ms,
+            qr_max_retries=qr_max_retries,
+            takeover_on_conflict=takeover_on_conflict,
+            takeover_timeout_ms=takeover_timeout_ms,
+            user_agent=user_agent,
+            bypass_csp=bypass_csp,
+            proxy_authentication=proxy_authentication,
+            device_name=device_name,
+            browser_name=browser_name,
+            eval_on_new_doc=eval_on_new_doc,
+            pair_with_phone_number=pair_with_phone_number,
+            handle_signals=handle_signals,
+        )
+        self.auth_strategy = NoAuth() if auth_strategy is None else auth_strategy
+        _refuse_foreign_profile(self.options.launch_options, self.auth_strategy)
+        self.auth_strategy.setup(self)
+        self._launch: _Launch | None = None
+        self._last_login: Login | None = None
+        self._over: SessionClosed | None = None
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """
+        Start the browser and the login: return when a code is on its way, or a kept login is being restored.
+
+        When the strategy's login is refused (`auth_failure`), or the device was unlinked meanwhile (`disconnected('LOGOUT')`),
+        it returns with the browser closed, as in whatsapp-web.js. When it raises, or is cancelled, the browser is closed.
+
+        Raises:
+            AuthTimeout: The page was not there, or told no login state, in time; `.phase` says which.
+            BrowserNotFound: There is no Chromium, or it cannot be started as it is.
+            BrowserClosed: The browser ended meanwhile.
+            SessionInUse: Another client or process uses the profile.
+            SessionClosed: `destroy()` was called meanwhile.
+            ConfigurationError: It is initialized already.
+        """
+        if self._launch is not None and self._launch.closing is not None:
+            await asyncio.shield(self._launch.closing)
+        if self._launch is not None:
+            raise ConfigurationError("this client is initialized already: destroy() it first")
+        launch = self._launch = _Launch(self)
+        self._over = None
+        self._last_login = launch.login
+        if self.options.handle_signals:
+            guard.add(self, self.destroy)
+        launch.starting = asyncio.create_task(self._start(launch), name="wwauth: initialize")
+        try:
+            await asyncio.shield(launch.starting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            cancelled = not launch.starting.cancelled() or (task is not None and task.cancelling() > 0)
+            await asyncio.shield(self._close(launch))
+            if cancelled:
+                raise
+            raise (launch.failure or SessionClosed("the client was destroyed while it was initialized")) from None
+        except BaseException:
+            await asyncio.shield(self._close(launch))
+            raise
+        if launch.restart is not None:
+            await asyncio.shield(launch.restart)
+        elif launch.closing is not None:
+            await asyncio.shield(launch.closing)
+
+    async def destroy(self) -> None:
+        """
+        Close the browser and keep the login; idempotent, and never hangs: a browser that does not close is killed.
+
+        Returns when the strategy has done its last work (RemoteAuth: its last backup) and nothing of the browser is left.
+        """
+        if self._launch is not None:
+            await asyncio.shield(self._close(self._launch))
+
+    async def logout(self) -> None:
+        """
+        Unlink the device, close the browser, and delete what the strategy keeps of the login; idempotent.
+
+        Emits `disconnected('LOGOUT')` once all of that is done, when the client was initialized. When the page cannot be asked
+        any more, the rest is done all the same, and a warning says that the device must be removed on the phone.
+        """
+        launch = self._launch
+        if launch is None:
+            await self.auth_strategy.logout()
+            return
+        if launch.closing is None and not await launch.login.unlink():
+            _log.warning("the page could not unlink the device: remove it in the phone's list of linked devices")
+        await asyncio.shield(self._close(launch, reason=LOGOUT, logout=True))
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _exc: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self.destroy()
+
+    # What is known --------------------------------------------------------------------------------------------------
+
+    @property
+    def qr(self) -> str | None:
+        """The text of the code on the screen now, or None."""
+        return self._launch.login.qr if self._launch else None
+
+    @property
+    def info(self) -> ClientInfo | None:
+        """Who is logged in; None before `ready`."""
+        return self._launch.login.info if self._launch else None
+
+    @property
+    def page(self) -> Page:
+        """Playwright's page, for everything else; `BrowserClosed` when there is none."""
+        return self._running().browser.page
+
+    @property
+    def context(self) -> BrowserContext:
+        """Playwright's browser context; `BrowserClosed` when there is none."""
+        return self._running().browser.context
+
+    @property
+    def holds_login(self) -> bool:
+        """
+        Whether the profile of this launch, or of the last one, holds a login that is worth keeping.
+
+        That is: `ready` was reached, and the page, while it was alive, did not end by saying that it is unpaired.
+        """
+        return self._last_login is not None and self._last_login.holds_login
+
+    async def get_state(self) -> str | None:
+        """Return the page's `Socket.state` ("CONNECTED", "UNPAIRED", …), or None when it has none or there is no page."""
+        if self._launch is None:
+            return None
+        try:
+            state: str | None = await self._launch.login.ask("state")
+        except BrowserClosed:
+            return None
+        return state
+
+    async def wait_for(self, event: str, *, timeout: float | None = None, predicate: Callable[..., bool] | None = None) -> Any:
+        """
+        Wait for an event and return its payload: the argument, None for none, a tuple of several.
+
+        `ready` and `authenticated` that this launch has reached return at once.
+
+        Args:
+            event: The event's name.
+            timeout: Seconds; None waits until the event comes or the client ends.
+            predicate: Called with the event's arguments; the wait goes on while it gives False.
+
+        Raises:
+            AuthTimeout: The time was over, or the login's own bound was.
+            SessionClosed: The client was destroyed or disconnected first; `.reason` is the payload of `disconnected`.
+        """
+        login = self._launch.login if self._launch else None
+        reached: tuple[object, ...] | None = None
+        if login is not None and event == Event.AUTHENTICATED:
+            reached = login.authenticated
+        elif login is not None and event == Event.READY and login.ready:
+            reached = ()
+        if reached is not None and (predicate is None or predicate(*reached)):
+            return payload(reached)
+        if self._over is not None:
+            raise self._over
+        try:
+            return await self._wait(event, predicate, timeout)
+        except AuthTimeout:
+            raise
+        except TimeoutError:
+            state = self._last_login.level.state if self._last_login else None
+            raise AuthTimeout(
+                f"no {str(event)!r} within {timeout:g} s (state {state})",
+                phase=f"waiting for {event}",
+                last_state=state,
+            ) from None
+
+    # Actions --------------------------------------------------------------------------------------------------------
+
+    async def request_pairing_code(
+        self, phone_number: str, *, show_notification: bool = True, interval_ms: float = 180_000
+    ) -> str:
+        """
+        Link by a code typed into the phone, in place of QR codes; return the code, which is emitted as `code`, too.
+
+        A new one is emitted every `interval_ms` until the phone has answered or `cancel_pairing_code()` is called.
+
+        Raises:
+            ConfigurationError: The number is not 6 to 15 digits (it is a `ValueError`); the page was not asked.
+            PairingRefused: WhatsApp gave no code, in its words.
+            BrowserClosed: The client is not initialized.
+        """
+        pair = PairWithPhoneNumber(
+            phone_number=check_phone_number(phone_number), show_notification=show_notification, interval_ms=interval_ms
+        )
+        login = self._running().login
+        return await login.request_pairing_code(pair.phone_number, pair.show_notification, pair.interval_ms / 1000)
+
+    async def cancel_pairing_code(self) -> None:
+        """Return to QR codes: the next one is emitted as `qr`."""
+        await self._running().login.cancel_pairing_code()
+
+    async def reset_state(self) -> None:
+        """Let the page connect anew by its own means."""
+        await self._running().login.ask("reconnect")
+
+    async def flush_storage(self) -> None:
+        """
+        Bring the page's localStorage to the disk now, where Chromium may keep it back for up to a minute.
+
+        Best effort: it never raises, and takes at most a few seconds. A strategy calls it before it copies the profile.
+        """
+        launch = self._launch
+        if launch is not None and launch.closing is None and launch.browser.user_data_dir is not None:
+            with suppress(BrowserClosed):
+                await flush_local_storage(launch.browser.context, launch.browser.user_data_dir)
+
+    # What a login asks of its client --------------------------------------------------------------------------------
+
+    def _running(self) -> _Launch:
+        if self._launch is None:
+            raise BrowserClosed("the client is not initialized: await client.initialize() first")
+        return self._launch
+
+    async def _start(self, launch: _Launch) -> None:
+        login, browser, options = launch.login, launch.browser, self.options
+        await self.auth_strategy.before_browser_initialized()
+        await browser.start(self.auth_strategy.user_data_dir)
+        login.bridge = Bridge(browser.page, login.report)
+        await login.bridge.install(options)
+        await self.auth_strategy.after_browser_initialized()
+        if options.eval_on_new_doc is not None:
+            await browser.page.add_init_script(options.eval_on_new_doc)
+        launch.task(login.run(), "login")
+        bound = options.auth_timeout_ms / 1000
+        await self._within(bound, self._open(browser.page), login, "opening the page")
+        await self._within(bound, login.alive.wait(), login, "the page's first sign of life")
+        await self._within(bound, asyncio.shield(login.known), login, "a known login state")
+
+    async def _open(self, page: Page) -> None:
+        """Go to WhatsApp Web; a network that is not there yet is tried again until the bound ends."""
+        from playwright.async_api import Error  # noqa: PLC0415
+
+        while True:
+            try:
+                await page.goto(self.options.web_url, wait_until="commit", timeout=0, referer=_REFERER)
+            except Error as exc:
+                if page.is_closed():
+                    raise BrowserClosed("the browser was closed while it opened the page") from exc
+                if "net::ERR_ABORTED" in exc.message or "interrupted by another navigation" in exc.message:
+                    return  # the page itself went on to another address
+                _log.warning("WhatsApp Web cannot be opened, trying again: %s", exc.message.splitlines()[0])
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _within(self, bound: float, step: Awaitable[object], login: Login, phase: str) -> None:
+        try:
+            await asyncio.wait_for(step, bound)
+        except TimeoutError as exc:
+            if isinstance(exc, WWAuthError):
+                raise
+            page, state = self.page, login.level.state
+            raise AuthTimeout(
+                f"no {phase} within {bound:g} s at {without_query(page.url)} (state {state}): is the address right and the "
+                "network there? auth_timeout_ms raises the bound",
+                phase=phase,
+                url=without_query(page.url),
+                last_state=state,
+            ) from exc
+
+    def _close(self, launch: _Launch, *, reason: str | None = None, logout: bool = False) -> asyncio.Task[None]:
+        """Begin to close a launch, once; all who ask wait for the same task."""
+        if launch.closing is None:
+            launch.closing = asyncio.create_task(self._shut(launch, reason, logout=logout), name="wwauth: close")
+        return launch.closing
+
+    async def _shut(self, launch: _Launch, reason: str | None, *, logout: bool) -> None:
+        strategy = self.auth_strategy
+        if launch.starting is not None and not launch.starting.done():
+            launch.starting.cancel()
+            await asyncio.wait([launch.starting])
+        try:
+            if reason is not None and not logout:
+                await self._guarded(strategy.disconnect())
+            await launch.stop_tasks()
+            launch.login.close()
+            await launch.browser.stop()
+            await self._guarded(strategy.logout() if logout else strategy.destroy())
+        finally:
+            self._launch = None
+            guard.remove(self)
+        if reason is not None:
+            self._over = SessionClosed(f"the client was disconnected: {reason}", reason=reason)
+            self.emit(Event.DISCONNECTED, reason)
+        else:
+            self._over = SessionClosed("the client was destroyed: initialize() starts it again")
+        self._fail_waiters(self._over)
+
+    async def _guarded(self, hook: Awaitable[None]) -> None:
+        try:
+            await hook
+        except Exception as exc:  # noqa: BLE001 - a strategy's failure must not keep the browser open
+            self.emit(Event.ERROR, exc)
+
+
+class _Launch:
+    """One launch of the browser, from `initialize()` to the end; also the `Host` of its login."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.options = client.options
+        self.auth_strategy = client.auth_strategy
+        self.emit = client.emit
+        self.login = Login(self)
+        self.browser = Browser(client.options, on_closed=self._browser_closed)
+        self.starting: asyncio.Task[None] | None = None
+        self.closing: asyncio.Task[None] | None = None
+        self.restart: asyncio.Task[None] | None = None
+        self.failure: WWAuthError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def end(self, reason: str, *, logout: bool = False) -> None:
+        self._client._close(self, reason=reason, logout=logout)
+
+    def authentication_failed(self, answer: AuthenticationNeeded) -> None:
+        self.restart = asyncio.create_task(self._fail_authentication(answer), name="wwauth: auth_failure")
+
+    def failed(self, exc: WWAuthError) -> None:
+        self.emit(Event.ERROR, exc)
+        self._client._fail_waiters(exc)
+
+    def task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine, name=f"wwauth: {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    async def stop_tasks(self) -> None:
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self.emit(Event.ERROR, exc)
+
+    async def _fail_authentication(self, answer: AuthenticationNeeded) -> None:
+        self.emit(Event.AUTH_FAILURE, answer.failure_event_payload)
+        if self.starting is not None:
+            await asyncio.wait([self.starting])
+        await self._client._close(self)
+        if answer.restart:
+            await self._client.initialize()
+
+    def _browser_closed(self) -> None:
+        if self.starting is not None and not self.starting.done():
+            self.failure = BrowserClosed("the browser was closed or crashed while the client was initialized")
+            self.starting.cancel()
+        else:
+            self.end("BROWSER_CLOSED")
+
+
+def _refuse_foreign_profile(launch_options: Mapping[str, Any], strategy: AuthStrategy) -> None:
+    args = launch_options.get("args") or []
+    if any(key in launch_options for key in _LAUNCH_OWNED) or any("--user-data-dir" in str(arg) for arg in args):
+        raise ConfigurationError(
+            f"{type(strategy).__name__} is not compatible with a user_data_dir in launch_options: the strategy says where the "
+            "profile is, as LocalAuth(data_path=…) does"
+        )

@@ -1,0 +1,1 @@
+"""The strategies that wwauth brings, named as whatsapp-web.js names them."""

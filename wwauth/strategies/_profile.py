@@ -1,0 +1,205 @@
+"""What LocalAuth and RemoteAuth share: a named profile folder, held by one client at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import platform
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing
+from .._names import check_client_id
+from ..abc import AuthStrategy
+from ..errors import ConfigurationError, SessionInUse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger(__name__)
+
+# What Chromium leaves in a profile to keep a second one out; a crash, or another container's host name, leaves it for good.
+_SINGLETONS = ("SingletonLock", "SingletonSocket", "SingletonCookie")
+
+
+class ProfileStrategy(AuthStrategy):
+    """
+    A strategy that keeps a Chromium profile in `<data_path>/<prefix>[-<client_id>]`.
+
+    The folder is 0700. While the client is initialized an OS lock is held on a file beside it, which ends with the process;
+    a second client, in this process or another one of this host, gets `SessionInUse` naming the holder.
+    """
+
+    _prefix: str
+
+    def __init__(self, client_id: str | None, data_path: str | os.PathLike[str], rm_max_retries: int) -> None:
+        if isinstance(rm_max_retries, bool) or not isinstance(rm_max_retries, int) or rm_max_retries < 0:
+            raise ConfigurationError(f"invalid rm_max_retries {rm_max_retries!r}: use a whole number from 0")
+        self.client_id = check_client_id(client_id)
+        self.data_path = Path(data_path).absolute()
+        self.session = f"{self._prefix}-{self.client_id}" if self.client_id else self._prefix
+        self._profile = self.user_data_dir = self.data_path / self.session
+        self._rm_max_retries = rm_max_retries
+        self._lock: FileLock | None = None
+
+    async def before_browser_initialized(self) -> None:
+        """Take the lock, create the folder, and clear away what a dead browser left there."""
+        await asyncio.to_thread(self._hold)
+        await asyncio.to_thread(self._prepare)
+
+    async def destroy(self) -> None:
+        """Release the lock; the profile stays."""
+        self._release()
+
+    def _hold(self) -> None:
+        """Take the lock; `destroy` and `logout` release it, which the client calls after a failed launch, too."""
+        if self._lock is not None:
+            return
+        make_private_dir(self.data_path)
+        # Never deleted, and beside the profile: what is renamed or deleted with the profile would lock nothing.
+        path = self._profile.with_name(f".{self.session}.lock")
+        lock = FileLock(path, timeout=0, mode=PRIVATE_FILE, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise _in_use(self._profile, _holder(self._holder_path)) from None
+        self._lock = lock
+        with replacing(self._holder_path) as temporary:
+            temporary.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}), "utf-8")
+
+    def _prepare(self) -> None:
+        make_private_dir(self._profile)
+        self._refuse_other_spelling()
+        _clear_singletons(self._profile)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @property
+    def _holder_path(self) -> Path:
+        return self._profile.with_name(f".{self.session}.holder")
+
+    def _refuse_other_spelling(self) -> None:
+        # Where "Bot" and "bot" are one folder, two ids would share a login.
+        if self.session not in os.listdir(self.data_path):  # noqa: PTH208 - exact names, as the disk has them
+            raise ConfigurationError(
+                f"client_id {self.client_id!r} differs only in case from one that is in use in {self.data_path}, and this "
+                "file system does not tell them apart: choose another"
+            )
+
+    def _remove_profile(self) -> None:
+        remove_tree(self._profile, max_retries=self._rm_max_retries)
+
+
+def warn_of_ephemeral(path: Path) -> None:
+    """Warn, once for each path, when what is written there will not outlive the machine's or the container's life."""
+    if path in _warned or not sys.platform.startswith("linux"):
+        return
+    kind = _file_system(path)
+    if kind in {"tmpfs", "ramfs", "overlay"}:
+        _warned.add(path)
+        what = "memory" if kind != "overlay" else "the container's own layer"
+        _log.warning(
+            "%s lies on %s (%s): a login kept there is gone after a restart of the machine or container. Mount a volume "
+            "there, or use RemoteAuth",
+            path,
+            what,
+            kind,
+        )
+
+
+_warned: set[Path] = set()
+
+
+def _file_system(path: Path) -> str | None:
+    """Return the type of the file system that holds a path, from the kernel's list of mounts."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    best, kind = -1, None
+    for line in mounts.splitlines():
+        _, point, name, *_ = line.split(" ")
+        mounted = Path(point.encode("utf-8", "surrogateescape").decode("unicode_escape"))
+        if path.is_relative_to(mounted) and len(mounted.parts) >= best:
+            best, kind = len(mounted.parts), name
+    return kind
+
+
+def _clear_singletons(profile: Path) -> None:
+    """
+    Remove Chromium's own lock when no browser lives behind it.
+
+    Chromium sees by itself that a pid of this host is dead. A lock of another host name it believes for ever, which is
+    what a container leaves that was replaced by one of another name. The kernel's locks on the databases tell the truth.
+
+    Raises:
+        SessionInUse: A browser that is not ours runs on the profile.
+    """
+    try:
+        host, _, pid = (profile / "SingletonLock").readlink().name.rpartition("-")
+    except OSError:
+        return
+    holder = f"{host}, pid {pid}"
+    here = host in {socket.gethostname(), platform.node()}
+    if any(_is_locked(path) for path in _database_locks(profile)) or (here and _runs_chromium(int(pid or 0), profile)):
+        raise _in_use(profile, (holder, int(pid) if here and pid.isdigit() else None))
+    _log.info("removing the lock that a browser of %s left in %s", holder, profile)
+    for name in _SINGLETONS:
+        (profile / name).unlink(missing_ok=True)
+
+
+def _database_locks(profile: Path) -> Iterator[Path]:
+    yield from (profile / "Default").glob("IndexedDB/*.leveldb/LOCK")
+    yield from (profile / "Default").glob("Local Storage/leveldb/LOCK")
+
+
+def _is_locked(path: Path) -> bool:
+    if sys.platform == "win32":
+        return False  # Chromium has no SingletonLock there, and Windows itself keeps its files from being opened twice
+    import fcntl  # noqa: PLC0415
+    import struct  # noqa: PLC0415
+
+    request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        with path.open("rb+") as file:
+            answer = fcntl.fcntl(file, fcntl.F_GETLK, request)
+    except OSError:
+        return False
+    return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)
+
+
+def _runs_chromium(pid: int, profile: Path) -> bool:
+    """Tell whether a process of this host is a browser on this profile, and not another that got a dead one's number."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(profile) in command
+
+
+def _holder(path: Path) -> tuple[str | None, int | None]:
+    try:
+        holder = json.loads(path.read_text("utf-8"))
+        host, pid = str(holder["host"]), int(holder["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
+    return f"{host}, pid {pid}", pid if host == platform.node() else None
+
+
+def _in_use(profile: Path, holder: tuple[str | None, int | None]) -> SessionInUse:
+    who, pid = holder
+    return SessionInUse(
+        f"the profile {profile} is in use ({who or 'by a holder that cannot be named'}): destroy() that client first, or "
+        "give this one another client_id",
+        holder=who,
+        pid=pid,
+    )

@@ -1,0 +1,62 @@
+"""The login is a browser profile on this machine's disk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ._profile import ProfileStrategy, warn_of_ephemeral
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["LocalAuth"]
+
+
+class LocalAuth(ProfileStrategy):
+    """
+    Keep the login in a persistent browser profile, `<data_path>/session[-<client_id>]`, as whatsapp-web.js does.
+
+    A folder that whatsapp-web.js wrote is opened as it is, and the reverse. The disk must outlive the process: on an
+    ephemeral one a warning says so, and `RemoteAuth` is the strategy to use.
+
+    Args:
+        client_id: Tells several logins apart: ASCII letters, digits, `_` and `-`.
+        data_path: The folder of the profiles; created 0700 when it is not there.
+        rm_max_retries: How often deleting the profile is tried again while files are busy.
+        delete_on_logout: False keeps the profile's folder after a logout.
+
+    Raises:
+        ConfigurationError: An argument is wrong; the message names its value.
+    """
+
+    _prefix = "session"
+
+    def __init__(
+        self,
+        *,
+        client_id: str | None = None,
+        data_path: str | os.PathLike[str] = "./.wwebjs_auth",
+        rm_max_retries: int = 4,
+        delete_on_logout: bool = True,
+    ) -> None:
+        super().__init__(client_id, data_path, rm_max_retries)
+        self._delete_on_logout = delete_on_logout
+
+    async def before_browser_initialized(self) -> None:
+        """Create the folder and take its lock; `SessionInUse` when another client or browser has it."""
+        await super().before_browser_initialized()
+        await asyncio.to_thread(warn_of_ephemeral, self.data_path)
+
+    async def logout(self) -> None:
+        """Delete the profile (its browser has ended), unless `delete_on_logout` is False; release the lock."""
+        try:
+            if self._delete_on_logout:
+                await asyncio.to_thread(self._remove_locked)
+        finally:
+            self._release()
+
+    def _remove_locked(self) -> None:
+        if self.data_path.exists():
+            self._hold()
+            self._remove_profile()
