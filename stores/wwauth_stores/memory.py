@@ -1,0 +1,104 @@
+"""A store in this process's memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from wwauth._names import check_session_name
+from wwauth.abc import SessionInfo, Store, StoreFeatures
+from wwauth.errors import SessionNotFound
+
+from ._blocking import in_thread
+from ._local import check_path, check_prefix, open_source, read_source, write_target
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    # In the chunks in which it was read: joining them would hold it twice for a moment.
+    chunks: tuple[bytes, ...]
+    info: SessionInfo
+
+
+class MemoryStore(Store):
+    """
+    Keeps archives in memory, for tests and for programs that only move a login: they are gone with the process.
+
+    Each archive is held whole, by design; on its way in and out it is streamed. Two stores share nothing.
+    """
+
+    features: ClassVar[StoreFeatures] = StoreFeatures(listing=True)
+
+    def __init__(self) -> None:
+        self._archives: dict[str, _Archive] = {}
+
+    def __repr__(self) -> str:
+        return f"MemoryStore(<{len(self._archives)} sessions>)"
+
+    async def session_exists(self, *, session: str) -> bool:
+        """Tell whether an archive is stored under this name."""
+        return check_session_name(session) in self._archives
+
+    async def save(self, *, session: str, path: str | os.PathLike[str]) -> None:
+        """
+        Store the archive that lies at `path`, all or nothing.
+
+        Raises:
+            ConfigurationError: `path` is no file that can be read.
+            StoreError: It could not be read to its end, or changed meanwhile.
+        """
+        name = check_session_name(session)
+        source_path = check_path(path, what="the archive to save")
+
+        def read(check: Callable[[], None]) -> tuple[bytes, ...]:
+            with open_source(source_path) as source:
+                return tuple(read_source(source, check))
+
+        chunks = await in_thread(read)
+        old = self._archives.get(name)
+        revision = 1 if old is None or old.info.revision is None else old.info.revision + 1
+        info = SessionInfo(name, sum(map(len, chunks)), datetime.now(UTC), revision)
+        self._archives[name] = _Archive(chunks, info)
+
+    async def extract(self, *, session: str, path: str | os.PathLike[str]) -> None:
+        """
+        Write the stored archive to the new file `path`.
+
+        Raises:
+            SessionNotFound: There is none.
+            ConfigurationError: The folder of `path` is not there.
+            StoreError: `path` could not be written; nothing is left there.
+        """
+        name = check_session_name(session)
+        target = check_path(path, what="the file to write")
+        archive = self._archives.get(name)
+        if archive is None:
+            raise SessionNotFound(f"this MemoryStore holds no session {name!r}")
+        chunks = archive.chunks
+
+        def checked(check: Callable[[], None]) -> Iterator[bytes]:
+            for chunk in chunks:
+                check()
+                yield chunk
+
+        await in_thread(lambda check: write_target(target, checked(check)))
+
+    async def delete(self, *, session: str) -> None:
+        """Delete the archive; a name that is not there is no error."""
+        self._archives.pop(check_session_name(session), None)
+
+    async def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
+        """Iterate, in the order of their names, over what is stored under names that begin with `prefix`."""
+        check_prefix(prefix)
+        for name in sorted(self._archives):
+            # Asked again: whoever iterates may delete as it goes.
+            archive = self._archives.get(name)
+            if archive is not None and name.startswith(prefix):
+                yield archive.info

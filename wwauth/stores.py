@@ -1,0 +1,37 @@
+"""
+The stores: each is loaded with its first use, so that no database driver is loaded for another one's sake.
+
+`open_store(url)` gives any of them from a URL. The classes live in `wwauth_stores`, which is not for importing from.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from .abc import SessionInfo, Store, StoreFeatures
+
+if TYPE_CHECKING:
+    from wwauth_stores.filesystem import FileSystemStore
+    from wwauth_stores.memory import MemoryStore
+    from wwauth_stores.urls import open_store
+
+__all__ = ["FileSystemStore", "MemoryStore", "SessionInfo", "Store", "StoreFeatures", "open_store"]
+
+_MODULES = {
+    "FileSystemStore": "wwauth_stores.filesystem",
+    "MemoryStore": "wwauth_stores.memory",
+    "open_store": "wwauth_stores.urls",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
