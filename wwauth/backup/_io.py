@@ -1,0 +1,84 @@
+"""Small file helpers: private from the first byte, whole writes, many descriptors. Everything here blocks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from wwauth._files import PRIVATE_DIR, PRIVATE_FILE, sync_dir, sync_file
+
+if sys.platform != "win32":
+    import resource
+
+if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
+
+CHUNK = 1 << 20
+
+_COMMON = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def open_shared(path: Path) -> int:
+    """Open a browser's file for reading, never through a symbolic link; the caller closes the descriptor."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _COMMON
+    try:
+        return os.open(path, flags)
+    except OSError as exc:
+        if exc.errno != errno.EMFILE or not _raise_descriptor_limit():
+            raise
+        return os.open(path, flags)
+
+
+def _raise_descriptor_limit() -> bool:
+    """Allow this process all the descriptors it may have; False when it has them already."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            except (OSError, ValueError):
+                return False
+            return True
+    return False
+
+
+def create_private(path: Path) -> FileIO:
+    """Create a new 0600 file for writing, unbuffered; the caller closes it."""
+    return open_unbuffered(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON, PRIVATE_FILE))
+
+
+def open_unbuffered(fd: int) -> FileIO:
+    """Wrap a descriptor for writing; it is closed with the file."""
+    return os.fdopen(fd, "wb", buffering=0)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a new 0600 file."""
+    with create_private(path) as file:
+        write_all(file, data)
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write all of `data`: an unbuffered file may take less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def make_dirs(path: Path) -> None:
+    """Create a folder and its parents, each of them 0700."""
+    if not path.is_dir():
+        make_dirs(path.parent)
+        path.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+
+
+def sync_tree(root: Path) -> None:
+    """Flush all files and folders of a tree to the disk."""
+    for folder, _, files in os.walk(root):
+        path = root / folder
+        for name in files:
+            sync_file(path / name)
+        sync_dir(path)

@@ -1,0 +1,170 @@
+"""Where a Chromium profile keeps what makes up a login, and who is using it. Everything here blocks, shortly."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from wwauth.errors import ConfigurationError
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The same two trees that whatsapp-web.js's RemoteAuth saves.
+INDEXED_DB = "Default/IndexedDB"
+LOCAL_STORAGE = "Default/Local Storage"
+
+# Newer Chromium can keep both in SQLite (feature flags IdbSqliteBackingStore and DomStorageSqlite, off at present).
+SQLITE_LOCAL_STORAGE = "Default/LocalStorage"
+
+_LEVELDB_SUFFIX = ".indexeddb.leveldb"
+_BLOB_SUFFIX = ".indexeddb.blob"
+
+# Chromium leaves this in place of a database that it found corrupt and deleted.
+CORRUPTION_NOTE = "corruption_info.json"
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """
+    One LevelDB directory of a profile.
+
+    Attributes:
+        name: Its path under the user-data folder, with `/`.
+        comparator: The key order its MANIFEST must name.
+        blobs: The path of its blob folder under the user-data folder; None for localStorage, which has none.
+    """
+
+    name: str
+    comparator: bytes
+    blobs: str | None = None
+
+
+def find_databases(user_data_dir: Path) -> list[Database]:
+    """Return the LevelDB databases that hold a login, of all origins, in a fixed order."""
+    found = []
+    for path in sorted((user_data_dir / INDEXED_DB).glob(f"*{_LEVELDB_SUFFIX}")):
+        if path.is_dir() and _has_data(path):
+            blobs = path.name.removesuffix(_LEVELDB_SUFFIX) + _BLOB_SUFFIX
+            found.append(Database(f"{INDEXED_DB}/{path.name}", b"idb_cmp1", f"{INDEXED_DB}/{blobs}"))
+    storage = user_data_dir / LOCAL_STORAGE / "leveldb"
+    if storage.is_dir() and _has_data(storage):
+        found.append(Database(f"{LOCAL_STORAGE}/leveldb", b"leveldb.BytewiseComparator"))
+    return found
+
+
+def _has_data(directory: Path) -> bool:
+    # Text logs and the lock alone are no database.
+    return any(entry.name not in {"LOCK", "LOG", "LOG.old"} for entry in directory.iterdir())
+
+
+def find_sqlite(user_data_dir: Path) -> list[str]:
+    """Return the SQLite files (with their journals) that hold a login in place of LevelDB, as paths with `/`."""
+    found = []
+    for folder in sorted((user_data_dir / INDEXED_DB).glob("*")):
+        if folder.is_dir() and not folder.name.endswith((_LEVELDB_SUFFIX, _BLOB_SUFFIX)):
+            found += [f"{INDEXED_DB}/{folder.name}/{file.name}" for file in sorted(folder.iterdir()) if file.is_file()]
+    for file in sorted((user_data_dir / "Default").glob("LocalStorage*")):
+        if file.is_file():
+            found.append(f"Default/{file.name}")
+    return found
+
+
+def origin_directory(origin: str) -> str:
+    """
+    Return the name Chromium gives to the databases of an origin: `https_web.whatsapp.com_0`, `http_127.0.0.1_8765`.
+
+    Raises:
+        ConfigurationError: `origin` is no http or https address.
+    """
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname, parts.port
+        host = host and host.encode("idna").decode("ascii") if host and not host.isascii() else host
+    except ValueError as exc:
+        raise ConfigurationError(f"invalid origin {origin!r}: {exc}") from exc
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        raise ConfigurationError(f"invalid origin {origin!r}: use an address like 'https://web.whatsapp.com/'")
+    if port is None or port == _DEFAULT_PORTS[parts.scheme]:
+        port = 0
+    if ":" in host:
+        host = "[" + host.replace(":", "_") + "]"
+    return f"{parts.scheme}_{host}_{port}"
+
+
+def has_origin(user_data_dir: Path, origin: str) -> bool:
+    """Tell whether the profile has an IndexedDB of this origin, in whichever backend."""
+    directory = f"{INDEXED_DB}/{origin_directory(origin)}"
+    return any(database.name == directory + _LEVELDB_SUFFIX for database in find_databases(user_data_dir)) or any(
+        name.startswith(directory + "/") for name in find_sqlite(user_data_dir)
+    )
+
+
+def browser_lives(user_data_dir: Path) -> bool:
+    """
+    Tell whether a browser has this profile open; when that cannot be told (another host's lock), say yes.
+
+    The locks on LevelDB's `LOCK` files are asked first, since a browser that was started without the usual
+    `SingletonLock` (Chromium's headless shell) holds them too, and since they die with their process.
+    """
+    if sys.platform == "win32":
+        # Held open and deleted by its holder's end, so a left-over one can be deleted, a held one cannot be opened.
+        try:
+            with (user_data_dir / "lockfile").open("r+b"):
+                return False
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+    locks = [user_data_dir / database.name / "LOCK" for database in find_databases(user_data_dir)]
+    locks.append(user_data_dir / "Default/Session Storage/LOCK")
+    return any(_is_locked(path) for path in locks) or _singleton_lives(user_data_dir / "SingletonLock")
+
+
+def _singleton_lives(link: Path) -> bool:
+    try:
+        match = re.fullmatch(r"(.+)-(\d+)", str(link.readlink()))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    if match is None or match[1] != socket.gethostname():
+        return True
+    try:
+        os.kill(int(match[2]), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Ask for a lock's holder without taking it, so that a browser that starts right now does not fail over us."""
+    if sys.platform != "win32":
+        # struct flock, padded at its end as C does. Where its layout is not known the SingletonLock has to do.
+        if sys.platform == "linux" and sys.maxsize > 2**32:
+            layout, request, kind = "hhqqi0q", (fcntl.F_WRLCK, 0, 0, 0, 0), 0
+        elif sys.platform == "darwin":
+            layout, request, kind = "qqihh", (0, 0, 0, fcntl.F_WRLCK, 0), 3
+        else:
+            return False
+        try:
+            with path.open("rb") as file:
+                answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(layout, *request))
+        except FileNotFoundError:
+            return False
+        unlocked: int = fcntl.F_UNLCK
+        return bool(struct.unpack(layout, answer)[kind] != unlocked)
+    return False
