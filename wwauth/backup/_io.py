@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from wwauth._files import PRIVATE_DIR, PRIVATE_FILE, sync_dir, sync_file
+from .._files import PRIVATE_DIR, PRIVATE_FILE, sync_dir, sync_file
 
 if sys.platform != "win32":
     import resource

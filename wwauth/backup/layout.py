@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from wwauth.errors import ConfigurationError
+from ..errors import ConfigurationError
 
 if sys.platform != "win32":
     import fcntl
@@ -113,13 +113,13 @@ def has_origin(user_data_dir: Path, origin: str) -> bool:
 
 def browser_lives(user_data_dir: Path) -> bool:
     """
-    Tell whether a browser has this profile open; when that cannot be told (another host's lock), say yes.
+    Tell whether a browser has this profile open; when that cannot be told, say yes.
 
-    The locks on LevelDB's `LOCK` files are asked first, since a browser that was started without the usual
-    `SingletonLock` (Chromium's headless shell) holds them too, and since they die with their process.
+    The kernel's locks on LevelDB's `LOCK` files tell the truth where they can be asked: they die with their process,
+    while a `SingletonLock` outlives it, under a pid or a host name that may be another's by now.
     """
     if sys.platform == "win32":
-        # Held open and deleted by its holder's end, so a left-over one can be deleted, a held one cannot be opened.
+        # Deleted by the system when its holder ends; while it is held it cannot be opened.
         try:
             with (user_data_dir / "lockfile").open("r+b"):
                 return False
@@ -127,9 +127,13 @@ def browser_lives(user_data_dir: Path) -> bool:
             return False
         except OSError:
             return True
-    locks = [user_data_dir / database.name / "LOCK" for database in find_databases(user_data_dir)]
-    locks.append(user_data_dir / "Default/Session Storage/LOCK")
-    return any(_is_locked(path) for path in locks) or _singleton_lives(user_data_dir / "SingletonLock")
+    answers = {_is_locked(path) for pattern in ("*/LOCK", "*/*/LOCK") for path in (user_data_dir / "Default").glob(pattern)}
+    if True in answers:
+        return True
+    # With SQLite for storage, a browser might hold none of these locks.
+    if answers == {False} and not find_sqlite(user_data_dir):
+        return False
+    return _singleton_lives(user_data_dir / "SingletonLock")
 
 
 def _singleton_lives(link: Path) -> bool:
@@ -150,21 +154,25 @@ def _singleton_lives(link: Path) -> bool:
     return True
 
 
-def _is_locked(path: Path) -> bool:
-    """Ask for a lock's holder without taking it, so that a browser that starts right now does not fail over us."""
+def _is_locked(path: Path) -> bool | None:
+    """
+    Tell whether a lock is held, None where that cannot be asked.
+
+    It is asked for without being taken, so that a browser that starts right now does not fail over us.
+    """
     if sys.platform != "win32":
-        # struct flock, padded at its end as C does. Where its layout is not known the SingletonLock has to do.
+        # struct flock, padded at its end as C does.
         if sys.platform == "linux" and sys.maxsize > 2**32:
             layout, request, kind = "hhqqi0q", (fcntl.F_WRLCK, 0, 0, 0, 0), 0
         elif sys.platform == "darwin":
             layout, request, kind = "qqihh", (0, 0, 0, fcntl.F_WRLCK, 0), 3
         else:
-            return False
+            return None
+        unlocked: int = fcntl.F_UNLCK
         try:
             with path.open("rb") as file:
                 answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(layout, *request))
-        except FileNotFoundError:
-            return False
-        unlocked: int = fcntl.F_UNLCK
+        except OSError:
+            return None
         return bool(struct.unpack(layout, answer)[kind] != unlocked)
-    return False
+    return None

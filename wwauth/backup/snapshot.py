@@ -18,9 +18,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from wwauth._files import remove_tree, sync_dir, temporary_sibling
-from wwauth.errors import ConfigurationError, SnapshotFailed
-
+from .._files import remove_tree, sync_dir, temporary_sibling
+from ..errors import ConfigurationError, SnapshotFailed
 from ._copy import AttemptFailed, DatabaseCopy, look
 from ._io import CHUNK, create_private, make_dirs, open_shared, sync_tree
 from ._threads import in_thread

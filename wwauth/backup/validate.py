@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wwauth._files import sync_file
-from wwauth.errors import SessionCorrupted, SessionInUse
-
+from .._files import sync_file
+from ..errors import SessionCorrupted, SessionInUse
 from .layout import CORRUPTION_NOTE, browser_lives, find_databases, find_sqlite, has_origin, origin_directory
 from .leveldb import LOG_NAME, MANIFEST_NAME, DamagedDatabase, check_table, read_manifest, whole_end
 

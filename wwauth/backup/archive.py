@@ -1,0 +1,205 @@
+"""
+One plain zip of a profile, as unmodified whatsapp-web.js writes and reads it.
+
+Inside lie `Default/IndexedDB/…` and `Default/Local Storage/…` with an entry for each folder, stored or deflated. The
+zip's comment tells the generation and the digest of the content; whatsapp-web.js and other readers skip it. All
+functions block: call them from a thread. `check()` is called between pieces of work and may raise to stop it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._files import remove_tree
+from ..errors import ConfigurationError, SessionCorrupted, SnapshotFailed
+from ._io import CHUNK, create_private, make_dirs, write_all
+from ._zipread import Entry, HostileArchive, Limits, look_through
+from ._zipwrite import TooLarge, write_tree
+from .layout import INDEXED_DB, LOCAL_STORAGE, SQLITE_LOCAL_STORAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_STAMP = re.compile(rb"wwauth generation=([0-9]{1,18}) content=([0-9a-f]{64})")
+
+# What zipfile raises on bytes that are no zip, or a damaged one.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """
+    What wwauth writes into a zip's comment.
+
+    Attributes:
+        generation: The number of the backup; 0: another program wrote the archive.
+        content: `tree_digest` of what was packed; empty when another program wrote it.
+    """
+
+    generation: int = 0
+    content: str = ""
+
+    def to_bytes(self) -> bytes:
+        """Return the comment."""
+        return f"wwauth generation={self.generation} content={self.content}".encode()
+
+    @staticmethod
+    def from_bytes(comment: bytes) -> Stamp:
+        """Read a comment; any other text is another program's."""
+        match = _STAMP.fullmatch(comment)
+        return Stamp(int(match[1]), match[2].decode()) if match else Stamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """
+    What an archive holds.
+
+    Attributes:
+        stamp: Generation and digest.
+        files: How many files were unpacked (or, of a look only, would be).
+        bytes_total: Their size together.
+        skipped: How many files were left out, as no part of a login.
+    """
+
+    stamp: Stamp
+    files: int
+    bytes_total: int
+    skipped: int
+
+
+def go_on() -> None:
+    """Never stop."""
+
+
+def write_archive(source: Path, path: Path, *, stamp: Stamp | None = None, check: Callable[[], None] = go_on) -> Contents:
+    """
+    Pack the user-data folder `source` into the new file `path` (0600), and read its directory back.
+
+    Raises:
+        SnapshotFailed: It could not be packed: the disk is full, or it is over 4 GiB. No file is left at `path`.
+    """
+    try:
+        with os.fdopen(os.dup((file := create_private(path)).fileno()), "wb", buffering=CHUNK) as out, file:
+            write_tree(source, out, comment=b"" if stamp is None else stamp.to_bytes(), check=check)
+        contents = look_into_archive(path)
+    except (OSError, TooLarge, SessionCorrupted) as exc:
+        path.unlink(missing_ok=True)
+        raise SnapshotFailed(f"{source} could not be packed into {path.name}: {exc}") from exc
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return contents
+
+
+def look_into_archive(path: Path, *, limits: Limits | None = None) -> Contents:
+    """Check an archive's directory without unpacking it; `SessionCorrupted` names what is wrong with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _contents(archive, _select(look_through(archive, path, limits or Limits())))
+    except _DAMAGE as exc:
+        raise SessionCorrupted(f"{path.name} is no whole archive of a profile: {exc}") from exc
+
+
+def read_archive(path: Path, destination: Path, *, limits: Limits | None = None, check: Callable[[], None] = go_on) -> Contents:
+    """
+    Unpack an archive, wwauth's or whatsapp-web.js's, into the new user-data folder `destination` (0700, files 0600).
+
+    The whole directory is checked first, every file's checksum on the way. What is neither IndexedDB nor localStorage
+    is checked like the rest and then skipped: it is no part of a login, and old programs packed caches, settings and
+    locks of their own host.
+
+    Raises:
+        SessionCorrupted: The archive is damaged or made to harm: the message names what and where. `destination` is
+            removed, as after any other failure.
+        ConfigurationError: `destination` exists.
+        OSError: The disk is full, or a folder cannot be written.
+    """
+    if os.path.lexists(destination):
+        raise ConfigurationError(f"the destination of an archive must not exist: {str(destination)!r} does")
+    try:
+        make_dirs(destination)
+        with zipfile.ZipFile(path) as archive:
+            selected = _select(look_through(archive, path, limits or Limits()))
+            _unpack_all(archive, selected[0], destination, check)
+            return _contents(archive, selected)
+    except _DAMAGE as exc:
+        remove_tree(destination)
+        raise SessionCorrupted(f"{path.name} is no whole archive of a profile: {exc}") from exc
+    except BaseException:
+        remove_tree(destination)
+        raise
+
+
+def _select(entries: list[Entry]) -> tuple[list[Entry], int]:
+    wanted = []
+    skipped = 0
+    for entry in entries:
+        if _is_wanted(entry.path):
+            wanted.append(entry)
+        else:
+            skipped += not entry.is_dir
+    if not any(not entry.is_dir for entry in wanted):
+        raise HostileArchive("it has no file of a login (Default/IndexedDB, Default/Local Storage)")
+    return wanted, skipped
+
+
+def _is_wanted(path: str) -> bool:
+    return f"{path}/".startswith((f"{INDEXED_DB}/", f"{LOCAL_STORAGE}/")) or path.startswith(SQLITE_LOCAL_STORAGE)
+
+
+def _contents(archive: zipfile.ZipFile, selected: tuple[list[Entry], int]) -> Contents:
+    files = [entry.info for entry in selected[0] if not entry.is_dir]
+    return Contents(Stamp.from_bytes(archive.comment), len(files), sum(info.file_size for info in files), skipped=selected[1])
+
+
+def _unpack_all(archive: zipfile.ZipFile, entries: list[Entry], destination: Path, check: Callable[[], None]) -> None:
+    for entry in entries:
+        target = destination / entry.path
+        make_dirs(target if entry.is_dir else target.parent)
+    files = [entry for entry in entries if not entry.is_dir]
+    # Inflating and writing release the interpreter, so two files at a time take half as long.
+    with ThreadPoolExecutor(2, thread_name_prefix="wwauth-inflate") as pool:
+        try:
+            for _ in pool.map(lambda entry: _unpack(archive, entry, destination, check), files):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _unpack(archive: zipfile.ZipFile, entry: Entry, destination: Path, check: Callable[[], None]) -> None:
+    size = 0
+    try:
+        with archive.open(entry.info) as source, create_private(destination / entry.path) as file:
+            while data := source.read(CHUNK):
+                check()
+                write_all(file, data)
+                size += len(data)
+    except _DAMAGE as exc:
+        raise HostileArchive(f"{entry.path}: {exc}") from exc
+    if size != entry.info.file_size:
+        raise HostileArchive(f"{entry.path}: {size} bytes, the directory says {entry.info.file_size}")
+
+
+def tree_digest(root: Path, *, check: Callable[[], None] = go_on) -> str:
+    """Return the SHA-256 over names, sizes and bytes of all files of a tree: the same for the same content."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        digest = hashlib.sha256()
+        size = 0
+        with path.open("rb", buffering=0) as file:
+            while data := file.read(CHUNK):
+                check()
+                digest.update(data)
+                size += len(data)
+        whole.update(f"{path.relative_to(root).as_posix()}\0{size}\0{digest.hexdigest()}\n".encode())
+    return whole.hexdigest()
