@@ -15,6 +15,7 @@ from .errors import WWAuthError
 from .events import Event
 from .strategies.local_auth import LocalAuth
 from .strategies.no_auth import NoAuth
+from .strategies.remote_auth import BackupStatus, RemoteAuth
 
 if TYPE_CHECKING:
     __version__: str
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthStrategy",
     "AuthenticationNeeded",
+    "BackupStatus",
     "Client",
     "ClientInfo",
     "Event",
     "LocalAuth",
     "NoAuth",
+    "RemoteAuth",
     "Store",
     "WWAuthError",
     "__version__",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["ClientOptions", "PairWithPhoneNumber", "ProxyAuthentication"]
 
@@ -96,7 +94,7 @@ class ClientOptions(_Options):
     @classmethod
     def _copied(cls, value: object) -> object:
         # Copied down to the lists that the launch adds to: the caller's own objects stay as they are.
-        if not isinstance(value, dict):
+        if not isinstance(value, Mapping):
             return value
         return {
             key: list(item) if key in {"args", "ignore_default_args"} and isinstance(item, list | tuple) else item

@@ -7,20 +7,16 @@ import json
 import logging
 import os
 import platform
-import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing
 from .._names import check_client_id
 from ..abc import AuthStrategy
+from ..backup.layout import browser_lives
 from ..errors import ConfigurationError, SessionInUse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +45,7 @@ class ProfileStrategy(AuthStrategy):
         self._lock: FileLock | None = None
 
     async def before_browser_initialized(self) -> None:
-        """Take the lock, create the folder, and clear away what a dead browser left there."""
+        """Take the lock, clear away what a dead browser left, create the folder."""
         await asyncio.to_thread(self._hold)
         await asyncio.to_thread(self._prepare)
 
@@ -72,11 +68,11 @@ class ProfileStrategy(AuthStrategy):
         self._lock = lock
         with replacing(self._holder_path) as temporary:
             temporary.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}), "utf-8")
+        _clear_singletons(self._profile)
 
     def _prepare(self) -> None:
         make_private_dir(self._profile)
         self._refuse_other_spelling()
-        _clear_singletons(self._profile)
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -139,51 +135,22 @@ def _clear_singletons(profile: Path) -> None:
     Remove Chromium's own lock when no browser lives behind it.
 
     Chromium sees by itself that a pid of this host is dead. A lock of another host name it believes for ever, which is
-    what a container leaves that was replaced by one of another name. The kernel's locks on the databases tell the truth.
+    what a container leaves that was replaced by one of another name.
 
     Raises:
         SessionInUse: A browser that is not ours runs on the profile.
     """
     try:
-        host, _, pid = (profile / "SingletonLock").readlink().name.rpartition("-")
+        owner = (profile / "SingletonLock").readlink().name
     except OSError:
         return
-    holder = f"{host}, pid {pid}"
-    here = host in {socket.gethostname(), platform.node()}
-    if any(_is_locked(path) for path in _database_locks(profile)) or (here and _runs_chromium(int(pid or 0), profile)):
-        raise _in_use(profile, (holder, int(pid) if here and pid.isdigit() else None))
-    _log.info("removing the lock that a browser of %s left in %s", holder, profile)
+    host, _, pid = owner.rpartition("-")
+    if browser_lives(profile):
+        here = host == platform.node() and pid.isdigit()
+        raise _in_use(profile, (f"{host}, pid {pid}", int(pid) if here else None))
+    _log.info("removing the lock that a browser of %s, pid %s, left in %s", host, pid, profile)
     for name in _SINGLETONS:
         (profile / name).unlink(missing_ok=True)
-
-
-def _database_locks(profile: Path) -> Iterator[Path]:
-    yield from (profile / "Default").glob("IndexedDB/*.leveldb/LOCK")
-    yield from (profile / "Default").glob("Local Storage/leveldb/LOCK")
-
-
-def _is_locked(path: Path) -> bool:
-    if sys.platform == "win32":
-        return False  # Chromium has no SingletonLock there, and Windows itself keeps its files from being opened twice
-    import fcntl  # noqa: PLC0415
-    import struct  # noqa: PLC0415
-
-    request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    try:
-        with path.open("rb+") as file:
-            answer = fcntl.fcntl(file, fcntl.F_GETLK, request)
-    except OSError:
-        return False
-    return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)
-
-
-def _runs_chromium(pid: int, profile: Path) -> bool:
-    """Tell whether a process of this host is a browser on this profile, and not another that got a dead one's number."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return os.fsencode(profile) in command
 
 
 def _holder(path: Path) -> tuple[str | None, int | None]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
+from ..backup import cut_tails
 from ._profile import ProfileStrategy, warn_of_ephemeral
 
 if TYPE_CHECKING:
     import os
 
 __all__ = ["LocalAuth"]
+
+_log = logging.getLogger(__name__)
 
 
 class LocalAuth(ProfileStrategy):
@@ -46,6 +50,9 @@ class LocalAuth(ProfileStrategy):
     async def before_browser_initialized(self) -> None:
         """Create the folder and take its lock; `SessionInUse` when another client or browser has it."""
         await super().before_browser_initialized()
+        # Chromium appends behind the half record that a killed browser left, and deletes the database at the opening after.
+        for cut in await asyncio.to_thread(cut_tails, self._profile):
+            _log.info("%s: %s", self._profile, cut)
         await asyncio.to_thread(warn_of_ephemeral, self.data_path)
 
     async def logout(self) -> None:

@@ -7,8 +7,6 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playwright.async_api import BrowserContext, Route
 
 _log = logging.getLogger(__name__)
@@ -16,11 +14,10 @@ _log = logging.getLogger(__name__)
 # A reserved name: it is answered here and never looked up.
 _ORIGIN = "https://flush.wwauth.invalid/"
 
-_TAB_TIMEOUT = 3.0
-_DISK_TIMEOUT = 1.0
+_TIMEOUT = 3.0
 
 
-async def flush_local_storage(context: BrowserContext, user_data_dir: Path) -> None:
+async def flush_local_storage(context: BrowserContext) -> None:
     """
     Make Chromium commit the localStorage of every origin; best effort, any failure is only logged.
 
@@ -28,14 +25,9 @@ async def flush_local_storage(context: BrowserContext, user_data_dir: Path) -> N
     behind on the disk. When another origin's last tab closes, that origin commits at once, and takes along what is pending
     of all others. So a tab on an origin of our own writes a value, removes it, and closes.
     """
-    folder = user_data_dir / "Default" / "Local Storage" / "leveldb"
-    before = await asyncio.to_thread(_sizes, folder)
     try:
-        async with asyncio.timeout(_TAB_TIMEOUT):
+        async with asyncio.timeout(_TIMEOUT):
             await _touch_other_origin(context)
-        async with asyncio.timeout(_DISK_TIMEOUT):
-            while await asyncio.to_thread(_sizes, folder) == before:  # noqa: ASYNC110 - a folder sends no event
-                await asyncio.sleep(0.02)
     except Exception as exc:  # noqa: BLE001 - the backup goes on with what is on the disk
         _log.debug("localStorage was not flushed: %s", exc)
 
@@ -52,10 +44,3 @@ async def _touch_other_origin(context: BrowserContext) -> None:
 
 async def _answer(route: Route) -> None:
     await route.fulfill(status=200, content_type="text/html", body="<!doctype html><title>flush</title>")
-
-
-def _sizes(folder: Path) -> list[tuple[str, int]]:
-    try:
-        return sorted((entry.name, entry.stat().st_size) for entry in folder.iterdir())
-    except OSError:
-        return []

@@ -1,0 +1,264 @@
+"""The login is a browser profile whose backups lie in a store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from .._files import remove_tree
+from ..backup import BackupEngine, BackupSchedule, validate_profile
+from ..errors import ConfigurationError, SessionClosed, SessionCorrupted, StoreUnavailable, WWAuthError
+from ..events import Event
+from ._marker import LoginMarker
+from ._profile import ProfileStrategy
+
+if TYPE_CHECKING:
+    import os
+    from datetime import datetime
+
+    from ..abc import AuthenticationNeeded, Store
+    from ..backup import BackupReport
+    from ..client import Client
+
+__all__ = ["BackupStatus", "RemoteAuth"]
+
+_log = logging.getLogger(__name__)
+
+Archive = Literal["whatsapp-web.js"]
+Restore = Literal["newest", "remote", "local"]
+
+# Below a second, backups would follow each other without a pause; above, a timer would overflow (the peer's clamps to 1 ms).
+_MIN_INTERVAL_MS, _MAX_INTERVAL_MS = 1_000, 2**31 - 1
+
+# destroy() must end even when the store hangs.
+_LAST_BACKUP_TIMEOUT = 30.0
+
+_STORE_METHODS = ("session_exists", "save", "extract", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class BackupStatus:
+    """
+    How the backups of a session stand.
+
+    Attributes:
+        last_report: Of the last backup that was committed by this strategy, or None.
+        last_error: Of the last backup, when it failed; None again after one that worked.
+        next_run: When the next one is due; None while none is scheduled.
+    """
+
+    last_report: BackupReport | None
+    last_error: Exception | None
+    next_run: datetime | None
+
+
+class RemoteAuth(ProfileStrategy):
+    """
+    Keep the login in a store, so that it survives the loss of the disk; named and laid out as in whatsapp-web.js.
+
+    The profile is `<data_path>/RemoteAuth[-<client_id>]`, and the same name is the session's in the store. A consistent copy of
+    the running profile is saved at once after `ready`, then at each interval, and a last time when `destroy()` has closed the
+    browser. Every save that the store committed is followed by `remote_session_saved` and `backup_saved(report)`; one that
+    failed by `backup_failed(exception)`, and the one before it stands. A profile that holds no login is never saved.
+
+    At the start, a local profile that held a login and is whole is used; else what the store has is restored, verified before
+    the old profile is touched, and the old one is kept until the login works. A store that cannot be reached is an error, never
+    "no session". Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing; only a logout does.
+
+    Args:
+        store: Where the backups go: a `Store`, or any object with its four methods. Its owner closes it.
+        client_id: Tells several logins apart: ASCII letters, digits, `_` and `-`.
+        data_path: The folder of the profiles, and of archives on their way; created 0700 when it is not there.
+        backup_sync_interval_ms: Time between backups, at least 1,000 ms.
+        rm_max_retries: How often deleting the profile is tried again while files are busy.
+        archive: "whatsapp-web.js": one plain zip, which whatsapp-web.js restores, too.
+        restore: "newest": a local profile that is whole, else the store; "remote": the store whenever it has the session;
+            "local": as "newest", without asking the store when the local profile is whole.
+        delete_on_logout: False keeps profile and backup after a logout.
+
+    Raises:
+        ConfigurationError: An argument is wrong; the message names its value.
+    """
+
+    _prefix = "RemoteAuth"
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client_id: str | None = None,
+        data_path: str | os.PathLike[str] = "./.wwebjs_auth",
+        backup_sync_interval_ms: float = 60_000,
+        rm_max_retries: int = 4,
+        archive: Archive = "whatsapp-web.js",
+        restore: Restore = "newest",
+        delete_on_logout: bool = True,
+    ) -> None:
+        super().__init__(client_id, data_path, rm_max_retries)
+        _check_store(store)
+        _check_interval(backup_sync_interval_ms)
+        _check_choice("archive", archive, get_args(Archive))
+        _check_choice("restore", restore, get_args(Restore))
+        self._store = store
+        self._archive = archive
+        self._restore = restore
+        self._delete_on_logout = delete_on_logout
+        self._marker = LoginMarker(self._profile)
+        self._last_error: Exception | None = None
+        self._last_report: BackupReport | None = None
+        self._schedule = BackupSchedule(
+            self._backup, interval=backup_sync_interval_ms / 1000, on_saved=self._saved, on_failed=self._failed
+        )
+
+    def setup(self, client: Client) -> None:
+        """Bind this strategy to its client, whose address says which origin a profile must hold."""
+        super().setup(client)
+        self._engine = BackupEngine(
+            self._store, session=self.session, archive=self._archive, origin=client.options.web_url, work_dir=self.data_path
+        )
+
+    @property
+    def status(self) -> BackupStatus:
+        """How the backups stand now."""
+        return BackupStatus(self._last_report, self._last_error, self._schedule.next_run)
+
+    async def backup_now(self) -> BackupReport:
+        """
+        Save the profile now, and return what was done; a backup that is under way is waited for first.
+
+        Raises:
+            SessionClosed: There is no login to save: `ready` was not reached, or the device was unlinked.
+            SnapshotFailed: No consistent copy could be taken.
+            StoreError: The store did not take it; `StoreUnavailable`, `StoreDenied` and `StoreFull` say why.
+        """
+        return await self._schedule.run_now()
+
+    async def before_browser_initialized(self) -> None:
+        """Take the lock, and bring the profile that is to be used into its place; see the class."""
+        await asyncio.to_thread(self._hold)
+        await self._engine.recover(self._profile)
+        if await self._wants_restore():
+            report = await self._engine.restore(self._profile)
+            await asyncio.to_thread(self._marker.write, generation=report.generation)
+            self.client.emit(Event.RESTORED, report)
+        await asyncio.to_thread(self._prepare)
+
+    async def on_authentication_needed(self) -> AuthenticationNeeded:
+        """Note that the local profile holds no login, so that the next start looks into the store."""
+        await asyncio.to_thread(self._marker.remove)
+        return await super().on_authentication_needed()
+
+    async def after_auth_ready(self) -> None:
+        """Note that the profile holds a login, drop the one that it replaced, and begin the backups."""
+        await asyncio.to_thread(self._marker.write, generation=self._engine.generation)
+        await self._engine.confirm(self._profile)
+        self._schedule.start()
+
+    async def destroy(self) -> None:
+        """Take the last backup, now that the browser has closed; release the lock."""
+        try:
+            await self._schedule.stop()
+            if self.client.holds_login:
+                await self._last_backup()
+        finally:
+            self._release()
+
+    async def logout(self) -> None:
+        """
+        Delete the backup in the store and the profile (its browser has ended), unless `delete_on_logout` is False.
+
+        Both are tried, whatever becomes of the other.
+        """
+        try:
+            await self._schedule.stop()
+            if self._delete_on_logout:
+                await asyncio.to_thread(self._hold)
+                try:
+                    await self._engine.delete()
+                finally:
+                    await asyncio.to_thread(self._remove_all)
+        finally:
+            self._release()
+
+    async def _wants_restore(self) -> bool:
+        local = await asyncio.to_thread(self._local_is_whole)
+        if local and self._restore == "local":
+            return False
+        # Asked even when the local profile is whole: a store that is down should be known before the login depends on it.
+        stored = await self._engine.exists()
+        return stored and (self._restore == "remote" or not local)
+
+    def _local_is_whole(self) -> bool:
+        if not self._marker.holds_login:
+            return False
+        try:
+            validate_profile(self._profile, origin=self.client.options.web_url)
+        except SessionCorrupted as exc:
+            _log.warning("the local profile is not used: %s", exc)
+            return False
+        return True
+
+    async def _backup(self) -> BackupReport:
+        self._check_login()
+        return await self._engine.save(self._profile, flush=self.client.flush_storage, before_commit=self._check_login)
+
+    def _check_login(self) -> None:
+        if not self.client.holds_login:
+            raise SessionClosed(
+                f"the profile of {self.session} holds no login to save: wait for `ready`; a stored backup stays as it is"
+            )
+
+    async def _last_backup(self) -> None:
+        try:
+            async with asyncio.timeout(_LAST_BACKUP_TIMEOUT):
+                report = await self._engine.save(self._profile)  # the browser has closed: all is on the disk
+        except TimeoutError as exc:
+            error = StoreUnavailable(f"the last backup of {self.session} did not end within {_LAST_BACKUP_TIMEOUT:g} s")
+            error.__cause__ = exc
+            self._failed(error)
+        except WWAuthError as exc:
+            self._failed(exc)
+        else:
+            self._saved(report)
+
+    def _saved(self, report: BackupReport) -> None:
+        self._last_report, self._last_error = report, None
+        if report.kind != "unchanged":
+            self.client.emit(Event.REMOTE_SESSION_SAVED)
+        self.client.emit(Event.BACKUP_SAVED, report)
+
+    def _failed(self, exc: Exception) -> None:
+        self._last_error = exc
+        _log.warning("the backup of %s failed, the one before it stands: %s", self.session, exc)
+        self.client.emit(Event.BACKUP_FAILED, exc)
+
+    def _remove_all(self) -> None:
+        self._marker.remove()
+        self._remove_profile()
+        remove_tree(self._engine.previous(self._profile), max_retries=self._rm_max_retries)
+
+
+def _check_store(store: object) -> None:
+    missing = [name for name in _STORE_METHODS if not callable(getattr(store, name, None))]
+    if store is None or missing:
+        raise ConfigurationError(
+            f"invalid store {type(store).__name__}: RemoteAuth needs a Store, such as FileSystemStore('backups'); missing: "
+            + ", ".join(missing)
+        )
+
+
+def _check_interval(value: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not _MIN_INTERVAL_MS <= value <= _MAX_INTERVAL_MS:  # type: ignore[arg-type,operator]
+        raise ConfigurationError(
+            f"invalid backup_sync_interval_ms {value!r}: use a number of milliseconds from {_MIN_INTERVAL_MS} to "
+            f"{_MAX_INTERVAL_MS}"
+        )
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"invalid {name} {value!r}: use one of {', '.join(map(repr, choices))}")
