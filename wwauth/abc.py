@@ -154,7 +154,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def extract(self, *, session: str, path: Path) -> None:
-        """Write the stored archive to the new file `path` in an existing folder; `SessionNotFound`: there is none."""
+        """
+        Write the stored archive to the new file `path` in an existing folder, for its owner's eyes alone (0600).
+
+        When it fails, nothing is left at `path`; `SessionNotFound`: there is no such archive.
+        """
 
     @abc.abstractmethod
     async def delete(self, *, session: str) -> None:

@@ -60,6 +60,11 @@ class FileSystemStore(Store):
     def __repr__(self) -> str:
         return f"FileSystemStore({str(self._folder)!r})"
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the archives, absolute."""
+        return self._folder
+
     async def session_exists(self, *, session: str) -> bool:
         """
         Tell whether an archive is stored under this name.
