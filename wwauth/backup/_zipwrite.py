@@ -19,9 +19,15 @@ from typing import TYPE_CHECKING
 
 from ._io import open_shared
 
+try:
+    from isal import isal_zlib as fast_zlib
+except ImportError:  # a platform that has no wheels of it: six times slower, the same format and size
+    fast_zlib = None
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+    from types import ModuleType
     from typing import BinaryIO, TypeVar
 
     T = TypeVar("T")
@@ -47,8 +53,11 @@ _FILE_ATTRIBUTES = 0o100600 << 16
 _PIECE = 512 * 1024
 _SAMPLE = 16 * 1024
 
-# The lowest level: Chromium's tables are compressed already, so higher ones cost three times the time for a few percent.
-_LEVEL = 1
+# Chromium's tables are compressed already, so a low level gives nearly all there is to gain.
+_deflate_library: ModuleType = fast_zlib or zlib
+_LEVEL = 2 if fast_zlib else 1
+
+# What a sample must shrink to for the whole to be compressed.
 _WORTH_IT = 0.9
 
 
@@ -138,14 +147,14 @@ def _compressible(file: BinaryIO, size: int) -> bool:
         file.seek(offset)
         sample = file.read(_SAMPLE)
         before += len(sample)
-        after += len(zlib.compress(sample, _LEVEL))
+        after += len(_deflate_library.compress(sample, _LEVEL))
     return after < before * _WORTH_IT
 
 
 def _deflate(piece: bytes, *, last: bool) -> bytes:
     # Pieces end on a byte boundary, so that they can be put one behind the other into one deflate stream.
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return compressor.compress(piece) + compressor.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+    compressor = _deflate_library.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return compressor.compress(piece) + compressor.flush(_deflate_library.Z_FINISH if last else _deflate_library.Z_SYNC_FLUSH)
 
 
 class _Writer:
