@@ -77,6 +77,7 @@ def draw(screen: Any, title: str) -> str:
     height = (len(lines) + 2) * CELL_HEIGHT + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" style="{STYLE}">',
+        "<style>rect { shape-rendering: crispEdges }</style>",
         f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>',
         _text(0, 0, title, FOREGROUND, bold=True),
     ]
