@@ -1,0 +1,509 @@
+"""The life of a Client on real Chromium, against the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wwauth import AuthenticationNeeded, AuthStrategy, Client, LocalAuth
+from wwauth.errors import (
+    AuthTimeout,
+    BrowserClosed,
+    BrowserNotFound,
+    ConfigurationError,
+    PairingRefused,
+    SessionClosed,
+    SessionInUse,
+)
+from wwauth.web.processes import is_running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wwauth.testing import Simulator
+
+    from .conftest import Recorded
+
+pytestmark = pytest.mark.browser
+
+
+async def test_a_scan_leads_to_ready(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client()
+    await it.link(simulator)
+    assert it.names == ["qr", "loading_screen", "authenticated", "ready"]
+    assert it.client.qr is None
+    assert it.client.info is not None
+    assert it.client.info.wid.endswith("@c.us")
+    assert it.client.info.pushname
+    assert await it.client.get_state() == "CONNECTED"
+    assert await it.client.wait_for("ready") is None  # at once
+    assert await it.client.wait_for("authenticated") is None
+    assert [page["diagnosis"] for page in simulator.state()["pages"]] == ["ok"]
+
+
+async def test_local_auth_needs_no_second_scan(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    first = make_client(auth_strategy=LocalAuth(client_id="one", data_path=tmp_path / "auth"))
+    await first.link(simulator)
+    await first.client.destroy()
+    profile = tmp_path / "auth" / "session-one"
+    assert profile.is_dir()
+    if os.name == "posix":
+        assert profile.stat().st_mode & 0o777 == 0o700
+    second = make_client(auth_strategy=LocalAuth(client_id="one", data_path=tmp_path / "auth"))
+    await second.client.initialize()
+    await second.client.wait_for("ready", timeout=30)
+    assert "qr" not in second.names
+    assert second.names[-2:] == ["authenticated", "ready"]
+
+
+async def test_the_same_client_starts_again(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    await it.client.destroy()
+    await it.client.destroy()
+    with pytest.raises(SessionClosed):
+        await it.client.wait_for("ready", timeout=5)
+    it.events.clear()
+    await it.client.initialize()
+    with pytest.raises(ConfigurationError, match="initialized already"):
+        await it.client.initialize()
+    await it.client.wait_for("ready", timeout=30)
+    assert "qr" not in it.names
+
+
+async def test_a_code_follows_each_refresh_until_the_retries_end(
+    make_client: Callable[..., Recorded], simulator: Simulator
+) -> None:
+    simulator.configure(qr_refresh=0.3)
+    it = make_client(qr_max_retries=2)
+    await it.client.initialize()
+    assert await it.client.wait_for("disconnected", timeout=30) == "Max qrcode retries reached"
+    assert it.names == ["qr", "qr", "qr", "disconnected"]
+    assert len({event[1] for event in it.events if event[0] == "qr"}) == 3
+    with pytest.raises(BrowserClosed):
+        _ = it.client.page
+
+
+async def test_codes_go_on_after_the_page_has_given_up(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    simulator.configure(qr_refresh=0.2, qr_refs=2)
+    it = make_client()
+    await it.client.initialize()
+    for _ in range(5):
+        await it.client.wait_for("qr", timeout=10)
+    simulator.configure(qr_refresh=20)
+    qr = await it.client.wait_for("qr", timeout=10)
+    await simulator.phone.scan(qr)
+    await it.client.wait_for("ready", timeout=30)
+
+
+async def test_a_pairing_code_links_the_device(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client(pair_with_phone_number={"phone_number": "15551234567"})
+    await it.client.initialize()
+    code = await it.client.wait_for("code", timeout=10) if "code" not in it.names else it.events[0][1]
+    assert len(code) == 8
+    await simulator.phone.enter_code(code)
+    await it.client.wait_for("ready", timeout=30)
+    assert it.names == ["code", "loading_screen", "authenticated", "ready"]
+
+
+async def test_from_qr_to_pairing_code_and_back(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client()
+    await it.client.initialize()
+    await it.client.wait_for("qr", timeout=10) if it.client.qr is None else None
+    for number in ("+1555", "12 34", "", 5):
+        with pytest.raises(ValueError, match="phone_number"):
+            await it.client.request_pairing_code(number)  # type: ignore[arg-type]
+    first = await it.client.request_pairing_code("15551234567", interval_ms=500)
+    assert it.client.qr is None
+    second = await it.client.wait_for("code", timeout=10)
+    assert first != second
+    asyncio.get_running_loop().call_soon(lambda: None)
+    waiting = asyncio.create_task(it.client.wait_for("qr", timeout=10))
+    await asyncio.sleep(0)
+    await it.client.cancel_pairing_code()
+    await simulator.phone.scan(await waiting)
+    await it.client.wait_for("ready", timeout=30)
+
+
+async def test_the_pages_refusal_of_a_pairing_code_is_typed(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client()
+    with pytest.raises(BrowserClosed, match="initialize"):
+        await it.client.request_pairing_code("15551234567")
+    await it.link(simulator)
+    with pytest.raises(PairingRefused):
+        await it.client.request_pairing_code("15551234567")
+
+
+async def test_logout_unlinks_and_deletes(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    await it.client.logout()
+    assert it.names[-1] == "disconnected"
+    assert it.events[-1] == ("disconnected", "LOGOUT")
+    assert it.names.count("disconnected") == 1
+    assert not (tmp_path / "session").exists()
+    assert simulator.state()["devices"] == {}
+    await it.client.logout()
+
+
+async def test_unlinked_from_the_phone(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    await simulator.phone.unlink()
+    assert await it.client.wait_for("disconnected", timeout=20) == "LOGOUT"
+    assert not (tmp_path / "session").exists()
+    assert it.names.count("disconnected") == 1
+
+
+async def test_unlinked_while_away(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    await it.client.destroy()
+    await simulator.phone.unlink()
+    it.events.clear()
+    try:
+        await it.client.initialize()
+        await it.client.wait_for("disconnected", timeout=20)
+    except SessionClosed as exc:
+        assert exc.reason == "LOGOUT"
+    assert it.events[-1] == ("disconnected", "LOGOUT")
+    assert not (tmp_path / "session").exists()
+
+
+@pytest.mark.parametrize("state", ["CONFLICT", "TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION"])
+async def test_a_lost_connection_deletes_nothing(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, state: str
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    if state == "CONFLICT":
+        await simulator.phone.conflict()
+    else:
+        await simulator.phone.push_state(state)
+    assert await it.client.wait_for("disconnected", timeout=20) == state
+    assert it.events[-2:] == [("change_state", state), ("disconnected", state)]
+    assert (tmp_path / "session" / "Default").is_dir()
+    it.events.clear()
+    await it.client.initialize()
+    await it.client.wait_for("ready", timeout=30)
+    assert "qr" not in it.names
+
+
+async def test_takeover(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client(takeover_on_conflict=True, takeover_timeout_ms=100)
+    await it.link(simulator)
+    it.events.clear()
+    await simulator.phone.conflict()
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "CONNECTED")
+    assert it.events[0] == ("change_state", "CONFLICT")
+    assert "disconnected" not in it.names
+
+
+async def test_a_lost_network_is_no_end(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client()
+    await it.link(simulator)
+    it.events.clear()
+    await simulator.phone.drop(0.5)
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "CONNECTED")
+    assert ("change_state", "TIMEOUT") in it.events
+    assert set(it.names) == {"change_state"}
+
+
+async def test_a_reload_brings_no_second_ready(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    await it.client.page.reload()
+    await simulator.wait_for(lambda: [page["diagnosis"] for page in simulator.state()["pages"]] == ["ok"], timeout=20)
+    await simulator.phone.drop(0.3)
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "TIMEOUT")
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "CONNECTED")
+    assert it.names.count("ready") == 1
+    assert it.names.count("authenticated") == 1
+    assert it.names.count("change_state") == len([name for name in it.names if name == "change_state"])
+
+
+async def test_a_killed_browser_is_told_once(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    launch = it.client._launch
+    assert launch is not None
+    assert launch.browser.pid is not None
+    os.kill(launch.browser.pid, signal.SIGKILL)
+    assert await it.client.wait_for("disconnected", timeout=20) == "BROWSER_CLOSED"
+    assert it.names.count("disconnected") == 1
+
+
+async def test_two_clients_on_one_profile(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
+    first = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    second = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await first.client.initialize()
+    with pytest.raises(SessionInUse, match=str(os.getpid())) as caught:
+        await second.client.initialize()
+    assert caught.value.pid == os.getpid()
+    await first.client.destroy()
+    await second.link(simulator)
+
+
+async def test_the_lock_of_a_dead_browser_does_not_block(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    await it.client.destroy()
+    for owner in ("another-container-7", f"{socket.gethostname()}-4194303"):
+        (tmp_path / "session" / "SingletonLock").symlink_to(owner)
+        await it.client.initialize()
+        await it.client.wait_for("ready", timeout=30)
+        await it.client.destroy()
+    assert "error" not in it.names
+
+
+async def test_a_browser_that_is_not_ours_keeps_its_profile(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    lock = tmp_path / "session" / "SingletonLock"
+    owner = lock.readlink()
+    # Seen through another container's eyes: the host is foreign, but the kernel's locks are there.
+    lock.unlink()
+    lock.symlink_to("another-container-7")
+    other = LocalAuth(data_path=tmp_path)
+    (tmp_path / ".session.lock").unlink()
+    second = make_client(auth_strategy=other)
+    with pytest.raises(SessionInUse, match="another-container"):
+        await second.client.initialize()
+    lock.unlink()
+    lock.symlink_to(owner)
+
+
+async def test_no_answer_from_the_address_names_the_phase(make_client: Callable[..., Recorded]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/?token=secret"
+        it = make_client(web_url=url, auth_timeout_ms=1500)
+        with pytest.raises(AuthTimeout) as caught:
+            await it.client.initialize()
+    assert caught.value.phase == "opening the page"
+    assert "secret" not in str(caught.value)
+
+
+async def test_another_page_names_the_phase(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client(web_url=simulator.url + "control/state", auth_timeout_ms=1500)
+    with pytest.raises(AuthTimeout) as caught:
+        await it.client.initialize()
+    assert caught.value.phase == "the page's first sign of life"
+    assert caught.value.url == simulator.url + "control/state"
+    assert it.events == []
+
+
+async def test_wait_for_is_bounded(make_client: Callable[..., Recorded]) -> None:
+    it = make_client()
+    await it.client.initialize()
+    with pytest.raises(AuthTimeout, match="'ready'") as caught:
+        await it.client.wait_for("ready", timeout=0.2)
+    assert caught.value.last_state == "UNPAIRED"
+    waiting = asyncio.create_task(it.client.wait_for("ready"))
+    await asyncio.sleep(0)
+    await it.client.destroy()
+    with pytest.raises(SessionClosed):
+        await waiting
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.4, 1.0, 1.6])
+@pytest.mark.parametrize("how", ["cancel", "destroy"])
+async def test_interrupted_at_any_moment_nothing_is_left(
+    make_client: Callable[..., Recorded], tmp_path: Path, delay: float, how: str
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    starting = asyncio.create_task(it.client.initialize())
+    await asyncio.sleep(delay)
+    if how == "cancel":
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    else:
+        await it.client.destroy()
+        try:
+            await starting
+        except SessionClosed:
+            pass
+        else:
+            assert delay > 1
+    await make_client(auth_strategy=LocalAuth(data_path=tmp_path)).client.initialize()  # the lock is free
+
+
+async def test_a_throw_away_profile_is_thrown_away(make_client: Callable[..., Recorded]) -> None:
+    it = make_client()
+    await it.client.initialize()
+    launch = it.client._launch
+    assert launch is not None
+    folder, pid = launch.browser.user_data_dir, launch.browser.pid
+    assert folder is not None
+    assert pid is not None
+    assert folder.parent == Path(tempfile.gettempdir())
+    await it.client.destroy()
+    assert not folder.exists()
+    assert not is_running(pid)
+
+
+async def test_a_browser_that_does_not_exist_is_named(make_client: Callable[..., Recorded]) -> None:
+    it = make_client(launch_options={"executable_path": "/nowhere/chromium"})
+    with pytest.raises(BrowserNotFound, match="/nowhere/chromium"):
+        await it.client.initialize()
+
+
+async def test_the_callers_options_are_never_changed(
+    make_client: Callable[..., Recorded], launch_options: dict[str, Any], tmp_path: Path
+) -> None:
+    given = {**launch_options, "args": ["--lang=en"]}
+    before = copy.deepcopy(given)
+    clients = [make_client(launch_options=given, auth_strategy=LocalAuth(client_id=name, data_path=tmp_path)) for name in "ab"]
+    for it in clients:
+        await it.client.initialize()
+        await it.client.destroy()
+    assert given == before
+
+
+async def test_user_agent_device_name_and_scripts_reach_the_page(make_client: Callable[..., Recorded]) -> None:
+    it = make_client(
+        user_agent="Mozilla/5.0 wwauth", device_name="My bot", browser_name="Firefox", eval_on_new_doc="window.early = 7"
+    )
+    await it.client.initialize()
+    page = it.client.page
+    assert await page.evaluate("navigator.userAgent") == "Mozilla/5.0 wwauth"
+    assert await page.evaluate("window.early") == 7
+    info = await page.evaluate("window.require('WAWebMiscBrowserUtils').info()")
+    assert (info["os"], info["name"]) == ("My bot", "Firefox")
+
+
+async def test_the_browser_looks_like_one_that_people_use(make_client: Callable[..., Recorded]) -> None:
+    it = make_client()
+    await it.client.initialize()
+    assert "Headless" not in await it.client.page.evaluate("navigator.userAgent")
+    assert await it.client.page.evaluate("navigator.webdriver") is not True
+
+
+class Refused(AuthStrategy):
+    """A strategy whose login the page does not take."""
+
+    def __init__(self, *, restart: bool) -> None:
+        self.restart = restart
+        self.asked = 0
+
+    async def on_authentication_needed(self) -> AuthenticationNeeded:
+        self.asked += 1
+        return AuthenticationNeeded(failed=self.asked == 1, restart=self.restart, failure_event_payload="no longer valid")
+
+
+@pytest.mark.parametrize("restart", [True, False])
+async def test_auth_failure(make_client: Callable[..., Recorded], *, restart: bool) -> None:
+    it = make_client(auth_strategy=Refused(restart=restart))
+    await it.client.initialize()
+    assert it.events[0] == ("auth_failure", "no longer valid")
+    if restart:
+        assert await it.client.wait_for("qr", timeout=10) if it.client.qr is None else it.client.qr
+    else:
+        assert await it.client.get_state() is None
+        assert it.names == ["auth_failure"]
+
+
+class Broken(AuthStrategy):
+    def __init__(self, hook: str) -> None:
+        async def fail() -> None:
+            raise RuntimeError(hook)
+
+        setattr(self, hook, fail)
+
+
+@pytest.mark.parametrize("hook", ["before_browser_initialized", "after_browser_initialized", "on_authentication_needed"])
+async def test_an_exception_in_a_hook_ends_initialize_with_the_browser_closed(
+    make_client: Callable[..., Recorded], hook: str
+) -> None:
+    it = make_client(auth_strategy=Broken(hook))
+    with pytest.raises(RuntimeError, match=hook):
+        await it.client.initialize()
+    assert await it.client.get_state() is None
+
+
+@pytest.mark.parametrize("hook", ["after_auth_ready", "disconnect", "destroy"])
+async def test_an_exception_in_a_later_hook_is_an_error_event(
+    make_client: Callable[..., Recorded], simulator: Simulator, hook: str
+) -> None:
+    it = make_client(auth_strategy=Broken(hook))
+    await it.link(simulator)
+    await simulator.phone.push_state("TOS_BLOCK")
+    await it.client.wait_for("disconnected", timeout=20)
+    assert [str(event[1]) for event in it.events if event[0] == "error"] == [hook]
+
+
+_SIGNALLED = """
+import asyncio, sys
+from wwauth import Client, LocalAuth
+
+async def main():
+    client = Client(web_url=sys.argv[1], auth_strategy=LocalAuth(data_path=sys.argv[2]),
+                    launch_options={"chromium_sandbox": False})
+    print("starting", flush=True)
+    await client.initialize()
+    print("initialized", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("when", ["starting", "initialized"])
+async def test_a_signal_leaves_nothing_running(simulator: Simulator, tmp_path: Path, number: signal.Signals, when: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _SIGNALLED,
+        simulator.url,
+        str(tmp_path),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    while (await process.stdout.readline()).decode().strip() != when:
+        assert process.returncode is None
+    if when == "starting":
+        await asyncio.sleep(1.2)
+    process.send_signal(number)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == -number, errors.decode()
+    # What is left of the browser is found by the guard that every test has.
+
+
+async def test_clients_may_be_many(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    clients = [make_client() for _ in range(2)]
+    await asyncio.gather(*(it.link(simulator) for it in clients))
+    assert len(simulator.state()["devices"]) == 2
+
+
+def test_initialize_works_in_a_second_event_loop(simulator_url: str, launch_options: dict[str, Any]) -> None:
+    client = Client(web_url=simulator_url, launch_options=launch_options)
+    for _ in range(2):
+        asyncio.run(_once(client))
+
+
+async def _once(client: Client) -> None:
+    async with client:
+        await client.wait_for("qr", timeout=20) if client.qr is None else None
