@@ -29,6 +29,8 @@ Every error that wwauth raises, in one tree, split by what the caller can do abo
 
 from __future__ import annotations
 
+from functools import partial
+
 __all__ = [
     "AuthTimeout",
     "AuthenticationFailed",
@@ -94,6 +96,10 @@ class AuthTimeout(WWAuthError, TimeoutError):
         self.phase = phase
         self.url = url
         self.last_state = last_state
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are unpickled from their positional arguments alone, and this one needs its phase.
+        return partial(type(self), phase=self.phase, url=self.url, last_state=self.last_state), self.args
 
 
 class AuthenticationFailed(WWAuthError):
