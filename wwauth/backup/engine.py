@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._files import make_private_dir, remove_tree, replacing, sweep_temporaries, sync_dir, temporary_sibling
+from .._files import PRIVATE_DIR, make_private_dir, remove_tree, replacing, sweep_temporaries, sync_dir, temporary_sibling
 from .._names import check_session_name
 from ..errors import (
     ConfigurationError,
@@ -133,7 +133,7 @@ class BackupEngine:
             work = temporary_sibling(user_data_dir)
             packed = self._archive_path(user_data_dir, work)
             try:
-                await asyncio.to_thread(make_private_dir, work)
+                await asyncio.to_thread(_make_room, work, packed)
                 snapshot = await take_snapshot(user_data_dir, work / "profile", flush=flush, origin=self._origin, durable=False)
                 content = await in_thread(lambda stop: tree_digest(work / "profile", check=stop.check))
                 unchanged = content == self._last.content and await self.exists()
@@ -174,7 +174,7 @@ class BackupEngine:
             work = temporary_sibling(user_data_dir)
             packed = self._archive_path(user_data_dir, work)
             try:
-                await asyncio.to_thread(make_private_dir, work)
+                await asyncio.to_thread(_make_room, work, packed)
                 await self._download(packed)
                 archived, notes = await in_thread(lambda stop: self._unpack(packed, work / "profile", stop))
                 # From here on it takes two renames: what is cancelled now is either not begun or done.
@@ -232,7 +232,7 @@ class BackupEngine:
             work = temporary_sibling(user_data_dir)
             packed = self._archive_path(user_data_dir, work)
             try:
-                await asyncio.to_thread(make_private_dir, work)
+                await asyncio.to_thread(_make_room, work, packed)
                 await self._download(packed)
                 contents = await asyncio.to_thread(look_into_archive, packed)
                 # Its content is no measure: it was not compared with this profile.
@@ -250,7 +250,6 @@ class BackupEngine:
         return temporary_sibling(self._work_dir / name)
 
     async def _download(self, path: Path) -> None:
-        await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
         with self._store_errors("extract"):
             await self._store.extract(session=self._session, path=path)
         if not await asyncio.to_thread(path.is_file):
@@ -336,6 +335,11 @@ class BackupEngine:
 
     def _not_found(self) -> SessionNotFound:
         return SessionNotFound(f"the store has no {self._session!r}: link the device first")
+
+
+def _make_room(work: Path, packed: Path) -> None:
+    make_private_dir(work)
+    packed.parent.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
 
 
 def _pack(profile: Path, packed: Path, stamp: Stamp, stop: Stop) -> int:
