@@ -11,6 +11,7 @@ with a fixture that returns your store, and each promise of `wwauth.Store` is ch
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -40,11 +41,11 @@ class SQLiteStore(Store):
         await self._execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", session, archive)
 
     async def extract(self, *, session: str, path: Path) -> None:
-        """Write the row's bytes to `path`."""
+        """Write the row's bytes to `path`, a file for its owner's eyes alone."""
         rows = await self._execute("SELECT archive FROM sessions WHERE name = ?", session)
         if not rows:
             raise SessionNotFound(f"{self._database} has no session {session!r}: link the device first")
-        await asyncio.to_thread(path.write_bytes, rows[0][0])
+        await asyncio.to_thread(_write_private, path, rows[0][0])
 
     async def delete(self, *, session: str) -> None:
         """Delete the row, if there is one."""
@@ -55,9 +56,15 @@ class SQLiteStore(Store):
         return await asyncio.to_thread(self._execute_blocking, statement, values)
 
     def _execute_blocking(self, statement: str, values: tuple[object, ...]) -> list[tuple[bytes]]:
+        self._database.touch(mode=0o600)
         with closing(sqlite3.connect(self._database)) as connection, connection:
             connection.execute("CREATE TABLE IF NOT EXISTS sessions (name TEXT PRIMARY KEY, archive BLOB NOT NULL)")
             return connection.execute(statement, values).fetchall()
+
+
+def _write_private(path: Path, archive: bytes) -> None:
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode=0o600)) as file:
+        file.write(archive)
 
 
 async def main() -> None:

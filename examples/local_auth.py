@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from wwauth.qr import terminal_qr
-
 from wwauth import Client, LocalAuth
+from wwauth.qr import terminal_qr
 
 WEB_URL = os.environ.get("WWAUTH_WEB_URL", "https://web.whatsapp.com/")
 

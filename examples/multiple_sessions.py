@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 
-from wwauth.qr import terminal_qr
-
 from wwauth import Client, LocalAuth
 from wwauth.errors import SessionInUse
+from wwauth.qr import terminal_qr
 
 WEB_URL = os.environ.get("WWAUTH_WEB_URL", "https://web.whatsapp.com/")
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from wwauth.qr import terminal_qr
-
 from wwauth import Client, RemoteAuth
+from wwauth.qr import terminal_qr
 from wwauth.stores import FileSystemStore
 
 WEB_URL = os.environ.get("WWAUTH_WEB_URL", "https://web.whatsapp.com/")
