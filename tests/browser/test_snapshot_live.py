@@ -77,6 +77,21 @@ async def test_a_killed_browsers_profile_opens_twice_after_its_tails_are_cut(
         assert await live.check_twice(site, tmp_path / "copy", launch_options, at_least=1) is None
 
 
+async def test_the_check_sees_the_bad_tail_that_shows_only_at_the_second_opening(
+    tmp_path: Path, launch_options: dict[str, Any]
+) -> None:
+    """Not of wwauth, but of the check that the tests above believe."""
+    async with live.serve() as site:
+        async with live.writing(site, tmp_path / "profile", launch_options, load="gentle", seed=12) as page:
+            flush = functools.partial(live.flush, page.context)
+            await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush)
+        (log,) = (tmp_path / "copy/Default/IndexedDB").glob("*/*.log")
+        log.write_bytes(log.read_bytes()[:-40])
+        wrong = await live.check_twice(site, tmp_path / "copy", launch_options, at_least=0)
+        assert wrong is not None
+        assert wrong.startswith("opening 2: ")
+
+
 async def test_another_file_system_takes_the_copy(tmp_path: Path, launch_options: dict[str, Any]) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
