@@ -175,8 +175,8 @@ async def test_unlinked_while_away(make_client: Callable[..., Recorded], simulat
     try:
         await it.client.initialize()
         await it.client.wait_for("disconnected", timeout=20)
-    except SessionClosed as exc:
-        assert exc.reason == "LOGOUT"
+    except SessionClosed:
+        pass  # it was over before we could wait for it
     assert it.events[-1] == ("disconnected", "LOGOUT")
     assert not (tmp_path / "session").exists()
 
@@ -335,16 +335,13 @@ async def test_interrupted_at_any_moment_nothing_is_left(
     await asyncio.sleep(delay)
     if how == "cancel":
         starting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await starting
     else:
         await it.client.destroy()
-        try:
-            await starting
-        except SessionClosed:
-            pass
-        else:
-            assert delay > 1
+    # On a quick machine the late ones find it started.
+    outcome = await asyncio.gather(starting, return_exceptions=True)
+    expected = asyncio.CancelledError if how == "cancel" else SessionClosed
+    assert isinstance(outcome[0], expected) or (outcome == [None] and delay >= 1)
+    await it.client.destroy()
     await make_client(auth_strategy=LocalAuth(data_path=tmp_path)).client.initialize()  # the lock is free
 
 
@@ -498,12 +495,16 @@ async def test_clients_may_be_many(make_client: Callable[..., Recorded], simulat
     assert len(simulator.state()["devices"]) == 2
 
 
-def test_initialize_works_in_a_second_event_loop(simulator_url: str, launch_options: dict[str, Any]) -> None:
-    client = Client(web_url=simulator_url, launch_options=launch_options)
-    for _ in range(2):
-        asyncio.run(_once(client))
+def test_a_client_serves_one_event_loop_after_the_other(launch_options: dict[str, Any]) -> None:
+    from wwauth.testing import Simulator
 
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = Client(web_url=f"http://127.0.0.1:{port}/", launch_options=launch_options)
 
-async def _once(client: Client) -> None:
-    async with client:
-        await client.wait_for("qr", timeout=20) if client.qr is None else None
+    async def once() -> str:
+        async with Simulator(port=port), client:
+            return client.qr or await client.wait_for("qr", timeout=20)
+
+    assert asyncio.run(once()) != asyncio.run(once())

@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from .._files import make_private_dir, remove_tree
@@ -20,13 +20,15 @@ from .find import find_chromium
 from .processes import is_running, kill_tree, profile_owner, wait_for_exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from playwright.async_api import BrowserContext, Page, Playwright
 
     from ..options import ClientOptions, ProxyAuthentication
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 # The graceful close flushes localStorage, so it gets time; a browser that hangs is killed.
 _CLOSE_TIMEOUT = 5.0
@@ -104,10 +106,11 @@ class Browser:
         else:
             await asyncio.to_thread(make_private_dir, user_data_dir)
         self.user_data_dir = user_data_dir
-        self._playwright = await async_playwright().start()
+        self._playwright = await _to_the_end(async_playwright().start(), lambda driver: driver.stop())
         arguments = self._arguments(bundled=self._playwright.chromium.executable_path)
+        launch = self._playwright.chromium.launch_persistent_context(user_data_dir, **arguments)
         try:
-            self._context = await self._playwright.chromium.launch_persistent_context(user_data_dir, **arguments)
+            self._context = await _to_the_end(launch, lambda context: context.close())
         except Error as exc:
             raise _launch_error(exc, user_data_dir) from exc
         self._context.on("close", lambda _: self._closed())
@@ -221,6 +224,22 @@ def _launch_error(exc: Exception, user_data_dir: Path) -> Exception:
             pid=owner[1] if owner else None,
         )
     return BrowserClosed(f"the browser ended while it started: {text.strip().splitlines()[0]}")
+
+
+async def _to_the_end(starting: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[None]]) -> _T:
+    """
+    Await a start that leaves processes and pipes behind when it is cancelled half-way.
+
+    A cancellation waits for its end, undoes it, and is raised then.
+    """
+    task = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None:
+            await undo(task.result())
+        raise
 
 
 async def _bounded(awaitable: Any, timeout: float, complaint: str) -> None:
