@@ -186,6 +186,11 @@ def _unpack(archive: zipfile.ZipFile, entry: Entry, destination: Path, check: Ca
                 size += len(data)
     except _DAMAGE as exc:
         raise HostileArchive(f"{entry.path}: {exc}") from exc
+    except OSError as exc:
+        if exc.filename is not None:
+            raise
+        # A failed write does not say where.
+        raise OSError(exc.errno, exc.strerror, str(destination)) from exc
     if size != entry.info.file_size:
         raise HostileArchive(f"{entry.path}: {size} bytes, the directory says {entry.info.file_size}")
 
