@@ -81,6 +81,7 @@ async def test_destroy_takes_a_last_backup_of_the_closed_profile(
     messages = simulator.state()["pages"][-1]["messages"]
     await it.client.destroy()
     shutil.rmtree(tmp_path / "auth")
+    it.events.clear()
     await assert_comes_back(it, simulator)
     assert simulator.state()["pages"][-1]["messages"] >= messages
 
@@ -292,7 +293,10 @@ async def test_nothing_is_left_beside_the_profile(
     it = make_remote()
     await linked_and_saved(it, simulator)
     await it.client.destroy()
-    await assert_comes_back(make_remote(restore="remote"), simulator)
+    second = make_remote(restore="remote")
+    saved = asyncio.create_task(second.client.wait_for("backup_saved", timeout=30))
+    await assert_comes_back(second, simulator)
+    await saved
     assert [path.name for path in (tmp_path / "auth").iterdir() if not path.name.startswith(".")] == ["RemoteAuth-one"]
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["RemoteAuth-one.zip"]
     assert not list((tmp_path / "auth").glob(".*.tmp"))
