@@ -7,13 +7,14 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from wwauth._files import remove_tree
 
+if TYPE_CHECKING:
     from wwauth.testing import Simulator
 
 pytestmark = pytest.mark.browser
@@ -41,14 +42,11 @@ async def test_the_demo_is_plain_in_a_pipe_and_keeps_its_files_when_asked(chromi
     assert (code, err) == (0, "")
     assert "\x1b" not in out
     assert "No QR code was needed" in out
-    folder = out.rpartition("The files: ")[2].strip()
+    folder = Path(out.rpartition("The files: ")[2].strip())
     try:
-        assert sorted(os.listdir(folder)) == ["auth", "store"]
+        assert sorted(path.name for path in folder.iterdir()) == ["auth", "store"]
     finally:
-        from wwauth._files import remove_tree
-        from pathlib import Path
-
-        remove_tree(Path(folder))
+        remove_tree(folder)
 
 
 async def test_a_demo_that_cannot_start_says_why() -> None:

@@ -79,6 +79,9 @@ async def _control(site: live.Site, folder: Path, options: dict[str, Any], seed:
     """Copy the same profile file by file, skipping what vanishes, and open the copies in the same way."""
     copies = []
     async with live.writing(site, folder / "profile", options, load="heavy", seed=seed) as page:
+        # Those that lag behind are not to be taken for torn.
+        await live.flush(page.context)
+        await asyncio.sleep(1)
         for number in range(CONTROLS):
             await asyncio.sleep(0.5)
             before = await live.written(page)

@@ -1,0 +1,29 @@
+"""What a long run showed, with when and where, for `docs/evidence/`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[2] / "docs" / "evidence"
+
+
+def write_evidence(name: str, *, what: str, command: str, chromium: str, **found: object) -> None:
+    """Write `<date>-<name>.json`; called before the verdict, so that a bad outcome is kept, too."""
+    version = subprocess.run([chromium, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    now = datetime.now(UTC)
+    result = {
+        "what": what,
+        "when": now.isoformat(timespec="seconds"),
+        "command": command,
+        "chromium": version,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}, {os.cpu_count()} cores",
+        **found,
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{now:%Y-%m-%d}-{name}.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
