@@ -184,9 +184,9 @@ class Login:
                 self._end_known("failed")
                 self._host.authentication_failed(answer)
                 return
-            self._asked = True
             if (pair := self._options.pair_with_phone_number) is not None:
                 await self._start_pairing(pair.phone_number, pair.show_notification, pair.interval_ms / 1000)
+            self._asked = True
             self._resolve("needed")
         if self._pairing is None:
             await self._offer_qr(report)
@@ -217,6 +217,7 @@ class Login:
             platform=info.get("platform"),
         )
         self.ready = True
+        self._stop_pairing()
         self._bound_ready()
         self._host.emit(Event.READY)
         self._host.task(self._strategy.after_auth_ready(), "after_auth_ready")
@@ -268,9 +269,8 @@ class Login:
     async def _renew(self, phone_number: str, show_notification: bool, interval: float) -> None:  # noqa: FBT001
         while True:
             await asyncio.sleep(interval)
-            if self.level.state not in NEEDS_LOGIN:
-                return
-            self._host.emit(Event.CODE, await self._pairing_code(phone_number, show_notification))
+            if self.level.state in NEEDS_LOGIN:
+                self._host.emit(Event.CODE, await self._pairing_code(phone_number, show_notification))
 
     async def _pairing_code(self, phone_number: str, show_notification: bool) -> str:  # noqa: FBT001
         args = {"phoneNumber": phone_number, "showNotification": show_notification}

@@ -382,7 +382,7 @@ class Client(EventEmitter):
                 await self._guarded(strategy.disconnect())
             await launch.stop_tasks()
             launch.login.close()
-            await launch.browser.stop()
+            await self._guarded(launch.browser.stop())
             await self._guarded(strategy.logout() if logout else strategy.destroy())
         finally:
             self._launch = None
@@ -394,10 +394,10 @@ class Client(EventEmitter):
             self._over = SessionClosed("the client was destroyed: initialize() starts it again")
         self._fail_waiters(self._over)
 
-    async def _guarded(self, hook: Awaitable[None]) -> None:
+    async def _guarded(self, step: Awaitable[None]) -> None:
         try:
-            await hook
-        except Exception as exc:  # noqa: BLE001 - a strategy's failure must not keep the browser open
+            await step
+        except Exception as exc:  # noqa: BLE001 - whatever fails on the way out, the rest of the way is gone
             self.emit(Event.ERROR, exc)
 
 
@@ -422,6 +422,8 @@ class _Launch:
 
     def authentication_failed(self, answer: AuthenticationNeeded) -> None:
         self.restart = asyncio.create_task(self._fail_authentication(answer), name="wwauth: auth_failure")
+        if self.starting is None or self.starting.done():  # else initialize() awaits it
+            self.restart.add_done_callback(self._task_done)
 
     def failed(self, exc: WWAuthError) -> None:
         self.emit(Event.ERROR, exc)

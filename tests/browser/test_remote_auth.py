@@ -15,6 +15,7 @@ from wwauth.stores import FileSystemStore, MemoryStore
 from wwauth.web.processes import kill_tree
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from pathlib import Path
 
@@ -182,7 +183,7 @@ class _Down(MemoryStore):
         self._check()
         return await super().session_exists(session=session)
 
-    async def save(self, *, session: str, path: Path) -> None:
+    async def save(self, *, session: str, path: str | os.PathLike[str]) -> None:
         self._check()
         await super().save(session=session, path=path)
 
