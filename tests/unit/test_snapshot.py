@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +19,7 @@ from wwauth.errors import ConfigurationError, SessionCorrupted, SessionInUse, Sn
 from .profiles import BLOBS, FOOTER, INDEXED_DB, LOCAL_STORAGE, ORIGIN, edit, frame, make_profile, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -113,7 +113,7 @@ async def test_a_damaged_profile_is_named_and_never_copied(tmp_path: Path, case:
         validate_profile(profile, origin=ORIGIN)
     assert INDEXED_DB in str(corrupted.value).replace("\\", "/")
     with pytest.raises(SnapshotFailed, match=complaint):
-        await take_snapshot(profile, tmp_path / "copy")
+        await take_snapshot(profile, tmp_path / "copy", quiet_for=0)
     assert {path.name for path in tmp_path.iterdir()} == {"profile"}
 
 
@@ -253,21 +253,58 @@ def test_what_is_no_web_address_is_refused(origin: str) -> None:
         origin_directory(origin)
 
 
+SQLITE = b"SQLite format 3\0" + bytes(84)
+
+
+@contextlib.contextmanager
+def held(*paths: Path) -> Iterator[None]:
+    """Hold locks as a browser does, from another process."""
+    hold = (
+        "import fcntl, sys, time\nfiles = [open(path, 'r+b') for path in sys.argv[1:]]\n"
+        "for file in files: fcntl.lockf(file, fcntl.LOCK_EX)\nprint(1)\ntime.sleep(60)"
+    )
+    command = [sys.executable, "-u", "-c", hold, *map(str, paths)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"1\n"
+            yield
+        finally:
+            holder.kill()
+
+
+@pytest.mark.skipif(sys.platform not in {"linux", "darwin"}, reason="asks the kernel for locks")
+async def test_what_an_ended_sqlite_trial_left_stops_no_snapshot(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "profile")
+    stale = profile / "Default" / "LocalStorage", profile / "Default/IndexedDB/https_web.whatsapp.com_0/ABC"
+    stale[1].parent.mkdir()
+    for path in stale:
+        path.write_bytes(SQLITE)
+    with held(profile / INDEXED_DB / "LOCK", profile / LOCAL_STORAGE / "LOCK"):
+        report = await take_snapshot(profile, tmp_path / "live", origin=ORIGIN)
+        assert (report.backend, report.databases) == ("leveldb", (INDEXED_DB, LOCAL_STORAGE))
+    # At rest it cannot be told which of them the next browser reads, so that both are kept.
+    report = await take_snapshot(profile, tmp_path / "closed", origin=ORIGIN)
+    assert report.databases[2:] == ("Default/IndexedDB/https_web.whatsapp.com_0/ABC", "Default/LocalStorage")
+    validate_profile(tmp_path / "closed", origin=ORIGIN)
+    with held(profile / INDEXED_DB / "LOCK"), pytest.raises(SnapshotFailed, match=r"SQLite \(Default/LocalStorage\)"):
+        await take_snapshot(profile, tmp_path / "trial", origin=ORIGIN)
+    stale[1].write_bytes(b"no database")
+    with pytest.raises(SnapshotFailed, match="ABC: not a SQLite file"):
+        await take_snapshot(profile, tmp_path / "damaged", quiet_for=0)
+    with pytest.raises(SessionCorrupted, match="ABC: not a SQLite file"):
+        validate_profile(profile)
+
+
 @pytest.mark.skipif(sys.platform not in {"linux", "darwin"}, reason="asks the kernel for locks")
 def test_a_browser_lives_as_long_as_its_lock_on_the_database(tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "profile")
     (profile / "SingletonLock").symlink_to(f"another-host-{os.getpid()}")
     assert not browser_lives(profile)
-    hold = "import fcntl, sys, time; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX); print(1); time.sleep(60)"
-    with subprocess.Popen(
-        [sys.executable, "-u", "-c", hold, str(profile / INDEXED_DB / "LOCK")], stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with held(profile / INDEXED_DB / "LOCK"):
         assert browser_lives(profile)
         with pytest.raises(SessionInUse):
             cut_tails(profile)
-        holder.send_signal(signal.SIGKILL)
     assert not browser_lives(profile)
 
 

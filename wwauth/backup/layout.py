@@ -81,6 +81,26 @@ def find_sqlite(user_data_dir: Path) -> list[str]:
     return found
 
 
+def sqlite_in_use(user_data_dir: Path, origin: str | None) -> list[str]:
+    """
+    Return those of `find_sqlite` that a browser may be using: of `origin`, or of all origins when it is None.
+
+    A trial that has ended leaves its files beside the LevelDB databases that took their place.
+    """
+    wanted = None if origin is None else origin_directory(origin)
+    used = []
+    for name in find_sqlite(user_data_dir):
+        folder = name.rpartition("/")[0]
+        if folder != INDEXED_DB.partition("/")[0]:
+            replaced = (user_data_dir / f"{folder}{_LEVELDB_SUFFIX}").is_dir()
+            replaced |= wanted is not None and folder != f"{INDEXED_DB}/{wanted}"
+        else:
+            replaced = _is_locked(user_data_dir / LOCAL_STORAGE / "leveldb" / "LOCK") is True
+        if not replaced:
+            used.append(name)
+    return used
+
+
 def origin_directory(origin: str) -> str:
     """
     Return the name Chromium gives to the databases of an origin: `https_web.whatsapp.com_0`, `http_127.0.0.1_8765`.

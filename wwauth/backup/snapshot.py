@@ -23,10 +23,10 @@ from ..errors import ConfigurationError, SnapshotFailed
 from ._copy import AttemptFailed, DatabaseCopy, look
 from ._io import CHUNK, create_private, make_dirs, open_shared, sync_tree
 from ._threads import in_thread
-from .layout import LOCAL_STORAGE, browser_lives, find_databases, find_sqlite, has_origin, origin_directory
+from .layout import LOCAL_STORAGE, browser_lives, find_databases, find_sqlite, has_origin, origin_directory, sqlite_in_use
 from .leveldb import DamagedDatabase
 from .reports import SnapshotReport
-from .validate import check_database, validate_profile
+from .validate import check_database, check_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.004, 0.25
 
-# A profile that does not change fails the same way each time: so many equal failures are enough.
+# A profile that does not change fails in the same way each time: after `quiet_for`, so many equal failures are enough.
 _SAME_FAILURES = 3
 
 _FLUSH_TIMEOUT, _FLUSH_SEEN = 5.0, 1.0
@@ -135,14 +135,14 @@ class _Taker:
     def take(self, stop: Stop, *, began: float, flushed: bool) -> SnapshotReport:
         try:
             self._destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            databases, quiet = self._take_sqlite(stop) if find_sqlite(self._source) else self._take_leveldb(stop)
+            databases, quiet = self._take(stop)
             files, size = self._publish()
         except OSError as exc:
             raise SnapshotFailed(f"{self._source}: no consistent copy could be taken: {exc}") from exc
         finally:
             remove_tree(self._staging)
         return SnapshotReport(
-            databases=databases,
+            databases=tuple(database.name for database in databases) + tuple(find_sqlite(self._destination)),
             files=files,
             bytes_total=size,
             attempts=self._attempts,
@@ -152,9 +152,8 @@ class _Taker:
             duration_s=time.monotonic() - began,
         )
 
-    def _take_leveldb(self, stop: Stop) -> tuple[tuple[str, ...], bool]:
-        if sys.platform == "win32" and browser_lives(self._source):
-            raise SnapshotFailed(f"{self._source}: on Windows the files of a running browser cannot be copied: close it first")
+    def _take(self, stop: Stop) -> tuple[list[Database], bool]:
+        self._refuse_live()
         began = time.monotonic()
         pause = _FIRST_PAUSE
         failures: list[tuple[str, object]] = []
@@ -162,26 +161,35 @@ class _Taker:
             stop.check()
             self._attempts += 1
             databases = self._databases()
-            waited = 0.0
             try:
                 quiet = self._attempt(databases, stop)
             except (AttemptFailed, DamagedDatabase, FileNotFoundError) as exc:
                 failures.append((str(exc), self._look_or_none(databases)))
                 waited = time.monotonic() - began
-                if waited > self.timeout or self._hopeless(failures):
+                if waited > self.timeout or (waited > self.quiet_for and _hopeless(failures)):
                     raise SnapshotFailed(
                         f"{self._source}: no consistent copy in {self._attempts} attempts over {waited:.1f} s, "
                         f"the last one because: {exc}"
                     ) from exc
             else:
                 if quiet or time.monotonic() - began >= self.quiet_for:
-                    return tuple(database.name for database in databases), quiet
+                    return databases, quiet
             stop.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             pause = min(pause * 1.6, _LONGEST_PAUSE)
 
+    def _refuse_live(self) -> None:
+        if sys.platform == "win32" and browser_lives(self._source):
+            raise SnapshotFailed(f"{self._source}: on Windows the files of a running browser cannot be copied: close it first")
+        if (used := sqlite_in_use(self._source, self._origin)) and browser_lives(self._source):
+            raise SnapshotFailed(
+                f"{self._source}: this browser keeps its storage in SQLite ({used[0]}), which can be copied only when "
+                "it is closed: close it first, or launch with "
+                "--disable-features=IdbSqliteBackingStore,DomStorageSqlite,DomStorageSqliteMigration"
+            )
+
     def _databases(self) -> list[Database]:
         databases = find_databases(self._source)
-        if not any(database.blobs for database in databases):
+        if not any("/IndexedDB/" in name for name in [*(d.name for d in databases), *find_sqlite(self._source)]):
             raise SnapshotFailed(f"{self._source}: no IndexedDB database, so this profile holds no login to save")
         if self._origin is not None and not has_origin(self._source, self._origin):
             raise SnapshotFailed(f"{self._source}: no database of {self._origin!r}, so it holds no login there to save")
@@ -193,11 +201,6 @@ class _Taker:
         except AttemptFailed:
             return None
 
-    @staticmethod
-    def _hopeless(failures: list[tuple[str, object]]) -> bool:
-        latest = failures[-_SAME_FAILURES:]
-        return len(latest) == _SAME_FAILURES and all(failure == latest[0] for failure in latest)
-
     def _attempt(self, databases: list[Database], stop: Stop) -> bool:
         """Make one copy in the staging folder and check it; say whether nothing was written meanwhile."""
         remove_tree(self._staging)
@@ -207,44 +210,26 @@ class _Taker:
             with DatabaseCopy(self._source, self._staging, database, link=self._link, stop=stop) as copy:
                 copy.run()
         quiet = find_databases(self._source) == databases and [look(self._source, database) for database in databases] == before
+        self._copy_sqlite(stop)
         for database in databases:
             check_database(self._staging, database, strict=True)
         return quiet
 
-    def _take_sqlite(self, stop: Stop) -> tuple[tuple[str, ...], bool]:
-        """Copy a profile of Chromium's SQLite trials: only a closed one, whose files a plain copy reads at rest."""
+    def _copy_sqlite(self, stop: Stop) -> None:
+        """Copy the files of Chromium's SQLite trials: at rest, a plain copy is right; while a browser runs none is."""
         names = find_sqlite(self._source)
-        if browser_lives(self._source):
-            raise SnapshotFailed(
-                f"{self._source}: this browser keeps its storage in SQLite ({names[0]}), which can be copied only when "
-                "it is closed: close it first, or launch with "
-                "--disable-features=IdbSqliteBackingStore,DomStorageSqlite,DomStorageSqliteMigration"
-            )
-        self._attempts = 1
-        databases = find_databases(self._source)
-        folders = [database.name for database in databases]
-        folders += [database.blobs for database in databases if database.blobs]
-        for folder in folders:
-            names += [
-                path.relative_to(self._source).as_posix()
-                for path in sorted((self._source / folder).rglob("*"))
-                if path.is_file() and path.name not in {"LOCK", "LOG", "LOG.old"}
-            ]
+        if not names or browser_lives(self._source):
+            return
         before = [_identity(self._source / name) for name in names]
         for name in names:
             stop.check()
             target = self._staging / name
             make_dirs(target.parent)
-            with (
-                os.fdopen(open_shared(self._source / name), "rb") as source,
-                create_private(target) as file,
-            ):
+            with os.fdopen(open_shared(self._source / name), "rb") as source, create_private(target) as file:
                 shutil.copyfileobj(source, file, CHUNK)
+            check_sqlite(target)
         if browser_lives(self._source) or [_identity(self._source / name) for name in names] != before:
-            raise SnapshotFailed(f"{self._source}: a browser was started during the copy")
-        if self._origin is not None and not has_origin(self._staging, self._origin):
-            raise SnapshotFailed(f"{self._source}: no database of {self._origin!r}, so it holds no login there to save")
-        return validate_profile(self._staging), True
+            raise AttemptFailed("a browser was started during the copy")
 
     def _publish(self) -> tuple[int, int]:
         """Give the checked copy its name; return its count of files and their size."""
@@ -256,6 +241,12 @@ class _Taker:
         if self._durable:
             sync_dir(self._destination.parent)
         return len(paths), size
+
+
+def _hopeless(failures: list[tuple[str, object]]) -> bool:
+    """Tell whether a profile that does not change failed in the same way again and again."""
+    latest = failures[-_SAME_FAILURES:]
+    return len(latest) == _SAME_FAILURES and all(failure == latest[0] for failure in latest)
 
 
 def _identity(path: Path) -> tuple[int, int]:

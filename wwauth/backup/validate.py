@@ -50,7 +50,10 @@ def validate_profile(user_data_dir: Path, *, origin: str | None = None, strict: 
         except DamagedDatabase as exc:
             raise SessionCorrupted(f"{user_data_dir / database.name}: {exc}") from None
     for name in sqlite:
-        _check_sqlite(user_data_dir / name)
+        try:
+            check_sqlite(user_data_dir / name)
+        except DamagedDatabase as exc:
+            raise SessionCorrupted(f"{(user_data_dir / name).parent}: {exc}") from None
     return names
 
 
@@ -104,14 +107,15 @@ def _check_end(path: Path, end: int) -> None:
         raise DamagedDatabase(f"{path.name}: {size - end} bytes of an unfinished record at the end")
 
 
-def _check_sqlite(path: Path) -> None:
-    # Only the main file begins so; an empty one is a database nothing was ever committed to but through its journal.
+def check_sqlite(path: Path) -> None:
+    """Check that a file of a SQLite database begins as one; `DamagedDatabase` when not. Journals are not looked at."""
     if path.name.endswith(("-wal", "-shm", "-journal")):
         return
     with path.open("rb") as file:
         head = file.read(len(_SQLITE_MAGIC))
+    # Empty: nothing was ever committed to it but through its journal.
     if head and head != _SQLITE_MAGIC:
-        raise SessionCorrupted(f"{path}: not a SQLite file")
+        raise DamagedDatabase(f"{path.name}: not a SQLite file")
 
 
 def cut_tails(user_data_dir: Path) -> tuple[str, ...]:
