@@ -1,0 +1,58 @@
+// The page's WebSocket: tries until it is there, hands messages over one after the other.
+
+export class Connection {
+  #socket = null;
+  #retry = null;
+  #ended = false;
+  #order = Promise.resolve();
+  #handlers;
+  #retryDelay;
+
+  // `handlers`: opened(), lost(), and received(message), which may be asynchronous.
+  constructor(handlers, retryDelay) {
+    this.#handlers = handlers;
+    this.#retryDelay = retryDelay;
+  }
+
+  open() {
+    if (this.#ended) return;
+    clearTimeout(this.#retry);
+    const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    const socket = new WebSocket(`${scheme}//${location.host}/ws`);
+    this.#socket = socket;
+    let opened = false;
+    const current = (work) => {
+      this.#order = this.#order
+        .then(() => this.#socket === socket && work())
+        .catch((error) => console.error('a message could not be handled', error));
+    };
+    socket.onopen = () => {
+      opened = true;
+      current(() => this.#handlers.opened());
+    };
+    socket.onmessage = ({ data }) => current(() => this.#handlers.received(JSON.parse(data)));
+    socket.onclose = () => {
+      if (this.#socket !== socket || this.#ended) return;
+      this.#socket = null;
+      if (opened) this.#handlers.lost();
+      this.#retry = setTimeout(() => this.open(), this.#retryDelay() * 1000);
+    };
+  }
+
+  // Drops the present connection and opens another.
+  reopen() {
+    const old = this.#socket;
+    this.#socket = null;
+    old?.close();
+    this.open();
+  }
+
+  send(message) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  end() {
+    this.#ended = true;
+    clearTimeout(this.#retry);
+  }
+}

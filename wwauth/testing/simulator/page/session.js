@@ -1,0 +1,389 @@
+// The life of the page: Socket.state, codes, logins, the first sync, and the ends of it.
+
+import { diagnose } from './audit.js';
+import { decodeB64, encodeB64, utf8 } from './bytes.js';
+import { Connection } from './connection.js';
+import { DEVICE_PLATFORM, loadKeys, makeKeys, sign, storeKeys } from './keys.js';
+import { auditMessages } from './messages.js';
+import { messageModel, wid } from './models.js';
+import { openAll, read, wipe } from './places.js';
+import { Ratchet } from './ratchet.js';
+
+const UNPAIRED = ['UNPAIRED', 'UNPAIRED_IDLE'];
+
+const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+const id = () => encodeB64(crypto.getRandomValues(new Uint8Array(12))).replace(/[+/=]/g, '-');
+
+export class Session {
+  keys = null;
+  deviceInfo = () => ({});
+  #config;
+  #connection;
+  #page = id();
+  #ratchet = null;
+  #found = null;
+  #stage = 'opening';
+  #diagnosis = null;
+  #problems = [];
+  #messages = 0;
+  #damaged = 0;
+  #lag = null;
+  #error = null;
+  #pairingType = 'QR';
+  #waitingForCode = null;
+  #loggingOut = null;
+  #syncing = null;
+  #syncedAtLeast = 0;
+  #onChange;
+
+  // `onChange(report)` is called after each change, for the screen; `onSettled()` once a client may look at the modules.
+  constructor(models, config, { onChange, onSettled }) {
+    this.models = models;
+    this.onSettled = onSettled;
+    this.#config = config;
+    this.#onChange = onChange;
+    this.#connection = new Connection(
+      { opened: () => this.#opened(), lost: () => this.#lost(), received: (message) => this.#received(message) },
+      () => this.#config.retry_delay,
+    );
+  }
+
+  async start() {
+    this.#setState('OPENING');
+    await sleep(this.#config.open_delay);
+    const found = await diagnose(this.#config);
+    this.#found = found;
+    this.#diagnosis = found.diagnosis;
+    this.#problems = found.problems;
+    this.#messages = found.messages;
+    this.#damaged = found.damaged;
+    this.#lag = found.lag;
+    if (found.diagnosis === 'whole') {
+      this.keys = found.keys;
+      this.#ratchet = await Ratchet.resume(found.databases, found.keys, found.state, (error) => this.#stepped(error));
+      this.#setMe(found.state.me);
+    } else {
+      await this.#prepareKeys();
+    }
+    if (found.diagnosis === 'fresh' && new URLSearchParams(location.search).has('post_logout')) this.#diagnosis = 'logged-out';
+    this.#changed();
+    this.#connection.open();
+  }
+
+  // -- what clients call ---------------------------------------------------------------------------------------------
+
+  async logout() {
+    if (!this.#ratchet) throw new Error('there is no login to end');
+    const done = new Promise((resolve) => (this.#loggingOut = resolve));
+    this.#connection.send({ type: 'logout' });
+    await done;
+  }
+
+  reconnect() {
+    this.#abortSync();
+    this.#setState('OPENING');
+    this.#connection.reopen();
+  }
+
+  async takeover() {
+    if (this.models.Socket.state !== 'CONFLICT') return;
+    this.#setState('OPENING');
+    await this.#login();
+  }
+
+  refreshQR() {
+    if (UNPAIRED.includes(this.models.Socket.state)) this.#connection.send({ type: 'qr' });
+  }
+
+  setPairingType(type) {
+    if (!['QR', 'ALT_DEVICE_LINKING'].includes(type)) throw new Error(`unknown pairing type ${type}`);
+    this.#pairingType = type;
+  }
+
+  initializeAltDeviceLinking() {
+    if (!UNPAIRED.includes(this.models.Socket.state)) throw new Error('this device is linked already');
+  }
+
+  async startAltLinkingFlow(phone, showNotification) {
+    this.initializeAltDeviceLinking();
+    if (this.#pairingType !== 'ALT_DEVICE_LINKING') throw new Error('the pairing type is not ALT_DEVICE_LINKING');
+    if (typeof phone !== 'string' || !/^[1-9][0-9]{6,14}$/.test(phone)) throw new Error(`invalid phone number ${phone}`);
+    if (typeof showNotification !== 'boolean') throw new Error('showNotification is not a boolean');
+    const code = new Promise((resolve) => (this.#waitingForCode = resolve));
+    this.#connection.send({ type: 'code', phone });
+    return code;
+  }
+
+  initializeQRLinking() {
+    this.#pairingType = 'QR';
+    if (this.#stage === 'code') this.refreshQR();
+  }
+
+  // -- the connection ------------------------------------------------------------------------------------------------
+
+  async #opened() {
+    if (this.models.Socket.state === 'TIMEOUT') this.#setState('OPENING');
+    this.#hello();
+    await (this.#ratchet ? this.#login() : this.#connection.send({ type: 'qr' }));
+  }
+
+  #hello() {
+    const { noiseRaw, noisePub, identity, adv } = this.keys;
+    const keys = {
+      noise: encodeB64(noiseRaw),
+      noisePub: encodeB64(noisePub),
+      identity: encodeB64(identity.pubKey),
+      adv,
+      platform: DEVICE_PLATFORM,
+    };
+    this.#connection.send({ type: 'hello', page: this.#page, keys, report: this.#report() });
+  }
+
+  #lost() {
+    if (this.models.Socket.state === 'CONFLICT') return; // it stays so until it takes over
+    this.#abortSync();
+    this.#stage = 'offline';
+    this.#setState('TIMEOUT');
+  }
+
+  async #received(message) {
+    const handlers = {
+      ref: () => this.#showRef(message.ref),
+      idle: () => this.#goIdle(),
+      code: () => this.#showCode(message.code),
+      pair: () => this.#pair(message),
+      challenge: () => this.#prove(message.nonce),
+      accepted: () => this.#accepted(message),
+      rejected: () => this.#rejected(message.reason),
+      'logged-out': () => this.#loggedOut(),
+      conflict: () => this.#conflict(),
+      deliver: () => this.#store(message),
+      check: () => this.#check(),
+      state: () => this.#setState(message.state),
+      config: () => this.#configure(message.config),
+    };
+    await handlers[message.type]();
+  }
+
+  #configure(config) {
+    const changed = config.ratchet_interval !== this.#config.ratchet_interval;
+    this.#config = config;
+    if (changed && this.#diagnosis === 'ok' && this.models.Socket.state === 'CONNECTED') this.#ratchet.start(config.ratchet_interval);
+  }
+
+  // -- not linked ----------------------------------------------------------------------------------------------------
+
+  #showRef(ref) {
+    this.#stage = 'qr';
+    this.models.Conn.set({ ref });
+    this.#setState('UNPAIRED');
+    this.onSettled();
+  }
+
+  #goIdle() {
+    this.#stage = 'idle';
+    this.#setState('UNPAIRED_IDLE');
+  }
+
+  #showCode(code) {
+    this.#stage = 'code';
+    this.#changed({ code });
+    this.#waitingForCode?.(code);
+    this.#waitingForCode = null;
+  }
+
+  async #pair({ device, login, number, pushname, seed }) {
+    this.#stage = 'pairing';
+    this.#setState('PAIRING');
+    await sleep(this.#config.pair_delay);
+    await wipe(this.#found.databases, this.#found.ended);
+    this.#ratchet = await Ratchet.begin(this.keys, { login, device, number, pushname, seed }, (error) => this.#stepped(error));
+    this.#setMe({ number, pushname, device });
+    this.#diagnosis = 'whole';
+    this.#problems = [];
+    this.#messages = this.#damaged = 0;
+    this.#connection.send({ type: 'linked', name: this.deviceInfo() });
+    this.#changed();
+    await this.#login();
+  }
+
+  async #prepareKeys() {
+    const { databases, diagnosis, unfinished, ended } = this.#found;
+    if (diagnosis === 'fresh' && !unfinished) {
+      try {
+        this.keys = await loadKeys(databases);
+        return;
+      } catch {
+        // The first start of this profile, or the first after a logout.
+      }
+    }
+    this.keys = await makeKeys();
+    // What is torn stays as it is, for a look, until another device is linked in its place.
+    if (diagnosis !== 'fresh') return;
+    await wipe(databases, ended);
+    this.#found.databases = await openAll();
+    await storeKeys(this.#found.databases, this.keys);
+  }
+
+  // -- logins --------------------------------------------------------------------------------------------------------
+
+  async #login() {
+    await this.#ratchet.reload();
+    this.#connection.send({ type: 'login', device: this.#ratchet.state.device });
+  }
+
+  async #prove(nonce) {
+    await this.#ratchet.between(async () => {
+      const { device, index, value } = this.#ratchet.state;
+      const bar = utf8('|');
+      const parts = [utf8('wwauth-login'), bar, decodeB64(nonce), bar, utf8(device), bar, utf8(String(index)), bar, value];
+      const signature = await sign(this.keys, new Uint8Array(parts.flatMap((part) => [...part])));
+      this.#connection.send({ type: 'proof', index, value: encodeB64(value), signature: encodeB64(signature) });
+    });
+  }
+
+  #accepted({ waiting }) {
+    this.#diagnosis = 'ok';
+    this.#syncedAtLeast = this.#ratchet.state.count + waiting;
+    this.#ratchet.start(this.#config.ratchet_interval);
+    const { Socket } = this.models;
+    this.#stage = Socket.hasSynced ? 'ready' : 'syncing';
+    this.#setState('CONNECTED');
+    if (!Socket.hasSynced) this.#sync();
+  }
+
+  // The first sync: messages that waited, and progress. A lost connection ends it; the next one begins anew.
+  async #sync() {
+    this.#abortSync();
+    const run = (this.#syncing = {});
+    const begun = this.#ratchet.state.count;
+    const { Socket, Cmd } = this.models;
+    const quick = this.#config.fast_restore && this.#found.diagnosis === 'whole';
+    if (!quick) {
+      this.onSettled();
+      for (let waited = 0; waited < this.#config.listener_wait && !Socket.listens('change:hasSynced'); waited += 0.05) await sleep(0.05);
+      const { sync_steps: steps, sync_delay: delay } = this.#config;
+      for (let step = 1, done = 0; done < 1 && this.#syncing === run; step++) {
+        await sleep(delay / steps);
+        const expected = this.#syncedAtLeast - begun;
+        done = Math.min(1, step / steps, expected > 0 ? (this.#ratchet.state.count - begun) / expected : 1);
+        const progress = Math.floor(100 * done);
+        if (this.#syncing !== run || progress === this.models.progress) continue;
+        this.models.progress = progress;
+        Cmd.trigger('offline_progress_update_from_bridge');
+      }
+    }
+    if (this.#syncing !== run) return;
+    this.#syncing = null;
+    this.#stage = 'ready';
+    Socket.set({ hasSynced: true });
+    this.onSettled();
+    this.#changed();
+  }
+
+  #abortSync() {
+    this.#syncing = null;
+  }
+
+  async #rejected(reason) {
+    this.#abortSync();
+    this.#diagnosis = 'rejected';
+    this.#problems = [reason];
+    this.#ratchet.stop();
+    await this.#ratchet.idle();
+    this.#found = { ...this.#found, databases: {}, ended: [...this.#found.ended, this.#ratchet.state.login] };
+    this.#ratchet = null;
+    this.models.Socket.hasSynced = false; // without an event: that one says that a sync has ended
+    this.keys = await makeKeys();
+    this.#hello();
+    this.#connection.send({ type: 'qr' });
+  }
+
+  #conflict() {
+    this.#abortSync();
+    this.#ratchet?.stop();
+    this.#stage = 'conflict';
+    this.#setState('CONFLICT');
+  }
+
+  async #loggedOut() {
+    this.#abortSync();
+    this.#connection.end();
+    this.#stage = 'logged-out';
+    this.#diagnosis = 'logged-out';
+    await this.#ratchet?.wipe(this.#found.ended);
+    this.#changed();
+    const { Cmd } = this.models;
+    Cmd.trigger('logout');
+    if (this.#loggingOut) this.#loggingOut();
+    else Cmd.trigger('logout_from_bridge');
+    await sleep(this.#config.logout_delay);
+    location.replace(`/?post_logout=1&logout_reason=${this.#loggingOut ? 0 : 2}`);
+  }
+
+  // -- messages ------------------------------------------------------------------------------------------------------
+
+  async #store(batch) {
+    const records = await this.#ratchet.step({ messages: batch });
+    this.#messages = this.#ratchet.state.count;
+    this.#connection.send({ type: 'stored', ...this.#report() });
+    for (const record of records) this.models.Msg.add(messageModel(record, this.models.me.pn));
+  }
+
+  async #check() {
+    if (this.#ratchet) {
+      await this.#ratchet.between(async () => {
+        const database = this.#ratchet.modelStorage;
+        const result = await auditMessages(database, await read(database, 'seal', 'seal'));
+        this.#messages = result.messages;
+        this.#damaged = result.damaged;
+        this.#problems = result.problems;
+      });
+    }
+    this.#connection.send({ type: 'checked', ...this.#report() });
+    this.#changed();
+  }
+
+  #stepped(error) {
+    if (error) {
+      this.#error = `${error.name}: ${error.message}`;
+      this.#ratchet?.stop();
+      console.error('the login could not be stored', error);
+    }
+    this.#changed();
+  }
+
+  // -- what others see -----------------------------------------------------------------------------------------------
+
+  #setMe({ number, pushname, device }) {
+    this.models.me = { pn: wid(number, 'c.us'), lid: wid(`${number}000`, 'lid') };
+    Object.assign(this.models.Conn, { pushname, platform: 'android', connected: true, wid: this.models.me.pn });
+    this.device = device;
+  }
+
+  #setState(state) {
+    this.models.Socket.set({ state });
+    this.#changed();
+  }
+
+  #report() {
+    return {
+      stage: this.#stage,
+      state: this.models.Socket.state,
+      diagnosis: this.#diagnosis,
+      problems: this.#problems,
+      messages: this.#messages,
+      damaged: this.#damaged,
+      index: this.#ratchet?.state.index ?? null,
+      lag: this.#lag,
+      error: this.#error,
+    };
+  }
+
+  #changed(extra = {}) {
+    const report = this.#report();
+    this.#connection.send({ type: 'report', ...report });
+    this.#onChange({ page: this.#page, device: this.device ?? null, ref: this.models.Conn.ref, ...report, ...extra });
+  }
+}
