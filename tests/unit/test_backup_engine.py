@@ -318,6 +318,27 @@ async def test_a_profile_without_a_login_is_never_saved(store: FileSystemStore, 
     validate_profile(profile, origin=ORIGIN)
 
 
+async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, store: FileSystemStore, profile: Path) -> None:
+    (tmp_path / "work").write_text("a file where a folder should be")
+    engine = engine_on(store, work_dir=tmp_path / "work")
+    with pytest.raises(SnapshotFailed, match="work"):
+        await engine.save(profile)
+    assert beside(profile) == {SESSION}
+
+
+async def test_a_backup_whose_number_cannot_be_noted_is_committed_all_the_same(
+    store: FileSystemStore, profile: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = profile / "wwauth-backup.json"
+    state.mkdir()
+    engine = engine_on(store)
+    assert (await engine.save(profile)).generation == 1
+    assert "could not be written" in caplog.text
+    state.rmdir()
+    change(profile, b"2")
+    assert (await engine_on(store).save(profile)).generation == 2
+
+
 async def test_a_veto_before_the_commit_uploads_nothing(store: FileSystemStore, profile: Path) -> None:
     def veto() -> None:
         raise SessionClosed("logged out meanwhile")

@@ -17,6 +17,7 @@ from ..errors import (
     SessionCorrupted,
     SessionInUse,
     SessionNotFound,
+    SnapshotFailed,
     StoreUnavailable,
     WWAuthError,
 )
@@ -147,6 +148,8 @@ class BackupEngine:
                         await self._store.save(session=self._session, path=packed)
                     self._last = stamp
                     await asyncio.to_thread(self._write_state, user_data_dir)
+            except OSError as exc:
+                raise SnapshotFailed(f"{user_data_dir} could not be packed for {self._session}: {exc}") from exc
             finally:
                 await _removed(work, packed)
             return self._backup_report(snapshot, unchanged=unchanged, uploaded=uploaded, began=began)
@@ -287,8 +290,11 @@ class BackupEngine:
         sync_dir(user_data_dir.parent)
 
     def _write_state(self, user_data_dir: Path) -> None:
-        if user_data_dir.is_dir():
+        try:
             self._write(user_data_dir, self._last)
+        except OSError as exc:
+            # The backup is committed all the same; the next process learns its number from the store.
+            _log.warning("%s/%s could not be written: %s", user_data_dir, _STATE_FILE, exc)
 
     def _write(self, user_data_dir: Path, stamp: Stamp) -> None:
         state = {"session": self._session, "generation": stamp.generation, "content": stamp.content}
@@ -351,7 +357,11 @@ async def _removed(work: Path, packed: Path) -> None:
     """Delete the temporaries of a call, to the end even when the call is being cancelled."""
 
     def remove(_: Stop) -> None:
-        remove_tree(packed)
-        remove_tree(work)
+        for path in (packed, work):
+            try:
+                remove_tree(path)
+            except OSError as exc:
+                # What the call did is done; `recover` sweeps this.
+                _log.warning("the temporary %s could not be deleted: %s", path, exc)
 
     await in_thread(remove)
