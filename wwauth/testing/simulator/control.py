@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from .simulator import Simulator
 
+    _Command = tuple[set[str] | None, Callable[["_Query"], Awaitable[object]], str | None]
+    """The values it takes (None: any), what it does, and the name of its answer."""
+
 __all__ = ["control_routes"]
 
 _MS = 1000
@@ -24,42 +27,27 @@ _MS = 1000
 
 def control_routes(simulator: Simulator) -> list[Route]:
     """Return `/control/…`: `GET /control/state`, all else POST with its values in the query."""
-    phone = simulator.phone
-    commands: dict[str, Callable[[_Query], Awaitable[object]]] = {
-        "scan": lambda query: phone.scan(query.text("qr")),
-        "enter-code": lambda query: phone.enter_code(query.text("code")),
-        "logout": lambda query: phone.unlink(query.optional("device")),
-        "message": lambda query: phone.send_messages(
-            query.number("n", 1), query.number("size", 1_000), query.optional("device")
-        ),
-        "drop": lambda query: phone.drop(query.number("ms") / _MS),
-        "conflict": lambda query: phone.conflict(query.optional("device")),
-        "push-state": lambda query: phone.push_state(query.text("state"), query.optional("device")),
-        "rotate-qr": lambda _query: phone.rotate_qr(),
-        "forget": lambda _query: phone.forget(),
-        "config": lambda query: _configure(simulator, query),
-    }
+    commands = _commands(simulator)
 
     async def state(request: Request) -> Response:
-        query = _Query(request)
         try:
+            query = _Query(request, {"check"})
             if query.optional("check") in {"1", "true"}:
                 await simulator.check()
-            query.nothing_else()
         except ControlRefused as exc:
             return _refusal(exc)
         return _Json(simulator.state())
 
     def endpoint(name: str) -> Callable[[Request], Awaitable[Response]]:
+        known, command, answer_name = commands[name]
+
         async def run(request: Request) -> Response:
             try:
                 _refuse_browsers(request)
-                query = _Query(request)
-                answer = await commands[name](query)
-                query.nothing_else()
+                answer = await command(_Query(request, known))
             except ControlRefused as exc:
                 return _refusal(exc)
-            return _Json({"ok": True} if answer is None else {"ok": True, _ANSWERS.get(name, "value"): answer})
+            return _Json({"ok": True, answer_name: answer} if answer_name else {"ok": True})
 
         return run
 
@@ -70,11 +58,51 @@ def control_routes(simulator: Simulator) -> list[Route]:
     ]
 
 
-_ANSWERS = {"scan": "device", "enter-code": "device", "message": "stored", "config": "config"}
+def _commands(simulator: Simulator) -> dict[str, _Command]:
+    phone = simulator.phone
 
+    async def scan(query: _Query) -> object:
+        return await phone.scan(query.text("qr"))
 
-async def _configure(simulator: Simulator, query: _Query) -> dict[str, Any]:
-    return simulator.configure(**query.everything()).model_dump()
+    async def enter_code(query: _Query) -> object:
+        return await phone.enter_code(query.text("code"))
+
+    async def logout(query: _Query) -> object:
+        return await phone.unlink(query.optional("device"))
+
+    async def message(query: _Query) -> object:
+        return await phone.send_messages(query.number("n", 1), query.number("size", 1_000), query.optional("device"))
+
+    async def drop(query: _Query) -> object:
+        return await phone.drop(query.number("ms") / _MS)
+
+    async def conflict(query: _Query) -> object:
+        return await phone.conflict(query.optional("device"))
+
+    async def push_state(query: _Query) -> object:
+        return await phone.push_state(query.text("state"), query.optional("device"))
+
+    async def rotate_qr(_query: _Query) -> object:
+        return await phone.rotate_qr()
+
+    async def forget(_query: _Query) -> object:
+        return await phone.forget()
+
+    async def config(query: _Query) -> object:
+        return simulator.configure(**query.values).model_dump()
+
+    return {
+        "scan": ({"qr"}, scan, "device"),
+        "enter-code": ({"code"}, enter_code, "device"),
+        "logout": ({"device"}, logout, None),
+        "message": ({"n", "size", "device"}, message, "stored"),
+        "drop": ({"ms"}, drop, None),
+        "conflict": ({"device"}, conflict, None),
+        "push-state": ({"state", "device"}, push_state, None),
+        "rotate-qr": (set(), rotate_qr, None),
+        "forget": (set(), forget, None),
+        "config": (None, config, "config"),
+    }
 
 
 def _unknown(commands: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
@@ -106,35 +134,27 @@ class _Json(JSONResponse):
 
 
 class _Query:
-    """The values of a request; what nobody asked for is an error, since it is most often a slip of the pen."""
+    """The values of a request; one that nobody asks for is an error, since it is most often a slip of the pen."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, known: set[str] | None) -> None:
         self._path = request.url.path
-        self._values = dict(request.query_params)
-        self._used: set[str] = set()
+        self.values = dict(request.query_params)
+        if known is not None and (unknown := sorted(self.values.keys() - known)):
+            names = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+            raise ControlRefused(f"{self._path} does not know {unknown[0]!r}: {names}")
 
     def optional(self, name: str) -> str | None:
-        self._used.add(name)
-        return self._values.get(name)
+        return self.values.get(name)
 
     def text(self, name: str) -> str:
-        if (value := self.optional(name)) is None:
+        if (value := self.values.get(name)) is None:
             raise ControlRefused(f"{self._path} needs {name!r}: add ?{name}=…, percent-encoded")
-        self.nothing_else()
         return value
 
     def number(self, name: str, default: int | None = None) -> int:
-        value = self.optional(name)
+        value = self.values.get(name)
         if value is None and default is not None:
             return default
         if value is None or not value.isascii() or not value.isdecimal():
-            raise ControlRefused(f"invalid {name} {value!r}: a whole number in ?{name}=…")
+            raise ControlRefused(f"invalid {name} {value!r}: {self._path} needs a whole number in ?{name}=…")
         return int(value)
-
-    def everything(self) -> dict[str, str]:
-        self._used.update(self._values)
-        return self._values
-
-    def nothing_else(self) -> None:
-        if unknown := sorted(self._values.keys() - self._used - {"device"}):
-            raise ControlRefused(f"{self._path} does not know {unknown[0]!r}: leave it out")
