@@ -8,6 +8,7 @@ To run (Linux and macOS; needs `pip install pyte`):
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-COLUMNS, ROWS = 100, 120
+COLUMNS, ROWS = 104, 120
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 8.4, 17.0, 14.0
 
 # One font is enough for text; blocks are drawn as rectangles, since fonts leave seams between them.
@@ -96,10 +97,12 @@ def _line(y: int, cells: list[Any]) -> list[str]:
         if back != BACKGROUND:
             rectangles.append(_rectangle(start, y, end - start, 0, 1, back))
         if set(text) <= {UPPER, LOWER, FULL, " "}:
-            for x, character in enumerate(text, start):
-                if character != " ":
-                    top, bottom = {UPPER: (0.0, 0.5), LOWER: (0.5, 1.0), FULL: (0.0, 1.0)}[character]
-                    rectangles.append(_rectangle(x, y, 1, top, bottom, front))
+            for top, blocks in ((0.0, UPPER + FULL), (0.5, LOWER + FULL)):
+                half = "".join("#" if character in blocks else " " for character in text)
+                rectangles += [
+                    _rectangle(start + run.start(), y, len(run.group()), top, top + 0.5, front)
+                    for run in re.finditer("#+", half)
+                ]
         elif text.strip():
             texts.append(_text(start, y, text, front, bold=cell.bold))
     return rectangles + texts

@@ -116,10 +116,10 @@ def launch_options(chromium: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    """Run a simulator of WhatsApp Web with its default timings."""
+    """Run a simulator of WhatsApp Web, with waits that are shorter than its own."""
     from wwauth.testing import Simulator
 
-    async with Simulator() as running:
+    async with Simulator(pair_delay=0.05, sync_delay=0.2) as running:
         yield running
 
 
