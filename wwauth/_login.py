@@ -253,9 +253,10 @@ class Login:
 
     async def cancel_pairing_code(self) -> None:
         """Return to QR codes."""
-        self._stop_pairing()
-        self.qr = None
         await self.ask("cancelPairingCode")
+        self._stop_pairing()
+        if self.level.state in NEEDS_LOGIN:
+            await self._offer_qr(self.level)
 
     async def _start_pairing(self, phone_number: str, show_notification: bool, interval: float) -> None:  # noqa: FBT001
         try:

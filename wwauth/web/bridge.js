@@ -122,8 +122,14 @@
     },
 
     cancelPairingCode: async () => {
+      const { Conn } = need('WAWebConnModel');
+      const before = Conn.ref;
       commands.refreshQR();
       await need('WAWebAltDeviceLinkingApi').initializeQRLinking();
+      // The code from before is still on the screen until the new one has come, and no phone takes it any more.
+      for (let waited = 0; Conn.ref === before && waited < 5000; waited += 50) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
     },
 
     refreshQR: () => (optional('WAWebLaunchSocketUtils') ?? need('WAWebCmd').Cmd).refreshQR(),
