@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from .phone import Phone
     from .simulator import Simulator
 
     _Command = tuple[set[str] | None, Callable[["_Query"], Awaitable[object]], str | None]
@@ -61,48 +63,29 @@ def control_routes(simulator: Simulator) -> list[Route]:
 def _commands(simulator: Simulator) -> dict[str, _Command]:
     phone = simulator.phone
 
-    async def scan(query: _Query) -> object:
-        return await phone.scan(query.text("qr"))
-
-    async def enter_code(query: _Query) -> object:
-        return await phone.enter_code(query.text("code"))
-
-    async def logout(query: _Query) -> object:
-        return await phone.unlink(query.optional("device"))
-
-    async def message(query: _Query) -> object:
-        return await phone.send_messages(query.number("n", 1), query.number("size", 1_000), query.optional("device"))
-
-    async def drop(query: _Query) -> object:
-        return await phone.drop(query.number("ms") / _MS)
-
-    async def conflict(query: _Query) -> object:
-        return await phone.conflict(query.optional("device"))
-
-    async def push_state(query: _Query) -> object:
-        return await phone.push_state(query.text("state"), query.optional("device"))
-
-    async def rotate_qr(_query: _Query) -> object:
-        return await phone.rotate_qr()
-
-    async def forget(_query: _Query) -> object:
-        return await phone.forget()
-
-    async def config(query: _Query) -> object:
+    async def config(query: _Query) -> dict[str, Any]:
         return simulator.configure(**query.values).model_dump()
 
     return {
-        "scan": ({"qr"}, scan, "device"),
-        "enter-code": ({"code"}, enter_code, "device"),
-        "logout": ({"device"}, logout, None),
-        "message": ({"n", "size", "device"}, message, "stored"),
-        "drop": ({"ms"}, drop, None),
-        "conflict": ({"device"}, conflict, None),
-        "push-state": ({"state", "device"}, push_state, None),
-        "rotate-qr": (set(), rotate_qr, None),
-        "forget": (set(), forget, None),
+        "scan": ({"qr"}, lambda query: phone.scan(query.text("qr")), "device"),
+        "enter-code": ({"code"}, lambda query: phone.enter_code(query.text("code")), "device"),
+        "logout": ({"device"}, lambda query: phone.unlink(query.optional("device")), None),
+        "message": ({"n", "size", "device"}, partial(_message, phone), "stored"),
+        "drop": ({"ms"}, lambda query: phone.drop(query.number("ms") / _MS), None),
+        "conflict": ({"device"}, lambda query: phone.conflict(query.optional("device")), None),
+        "push-state": (
+            {"state", "device"},
+            lambda query: phone.push_state(query.text("state"), query.optional("device")),
+            None,
+        ),
+        "rotate-qr": (set(), lambda _query: phone.rotate_qr(), None),
+        "forget": (set(), lambda _query: phone.forget(), None),
         "config": (None, config, "config"),
     }
+
+
+async def _message(phone: Phone, query: _Query) -> int:
+    return await phone.send_messages(query.number("n", 1), query.number("size", 1_000), query.optional("device"))
 
 
 def _unknown(commands: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:

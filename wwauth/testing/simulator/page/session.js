@@ -93,7 +93,9 @@ export class Session {
   }
 
   refreshQR() {
-    if (UNPAIRED.includes(this.models.Socket.state)) this.#connection.send({ type: 'qr' });
+    if (!UNPAIRED.includes(this.models.Socket.state)) return;
+    if (this.#stage === 'code') this.#stage = 'qr'; // at once: clients call initializeQRLinking next, which has nothing left to do
+    this.#connection.send({ type: 'qr' });
   }
 
   setPairingType(type) {
