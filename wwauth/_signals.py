@@ -83,7 +83,8 @@ class SignalGuard:
     def _raise(self, number: int) -> None:
         self._ending = None
         self._restore()
-        signal.raise_signal(number)
+        # Not from within a task: what Ctrl-C raises would end there, and not in asyncio.run().
+        asyncio.get_running_loop().call_soon(signal.raise_signal, number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -47,7 +47,10 @@ def login(
     steps = Steps()
     with suppress(KeyboardInterrupt):
         asyncio.run(_stay(client, steps, once=once))
-    steps.say(f"Ended. The login is kept: {strategy.user_data_dir}" + (f", and in {store}" if store else ""))
+    if client.holds_login:
+        steps.say(f"Ended. The login is kept: {strategy.user_data_dir}" + (f", and in {store}" if store else ""))
+    else:
+        steps.say("Ended without a login; what was kept before is as it was.")
 
 
 async def _stay(client: Client, steps: Steps, *, once: bool) -> None:
