@@ -119,13 +119,13 @@ def render(result: Result) -> str:
     used = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return "\n".join(
         [
-            f"wwauth saves **{ratios['save']:.1f} times** as fast as the peer, and restores **{ratios['restore']:.1f} times** as fast.",
+            f"As fast as the peer: save **{ratios['save']:.1f} times**, restore **{ratios['restore']:.1f} times**.",
             "",
             *(f"- {'Met' if t['met'] else '**MISSED**'}: {t['target']}; measured: {t['measured']}." for t in result["targets"]),
             "",
             *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)),
             "",
-            f"Profile: {profile['files']} files, {profile['megabytes']:.1f} MB; deflate makes them {profile['deflated']:.0%} of that.",
+            f"Profile: {profile['files']} files, {profile['megabytes']:.1f} MB (deflated: {profile['deflated']:.0%});",
             f"{result['runs']} runs of each side on {result['date']}; {result['machine']}; {used}.",
         ]
     )
@@ -161,6 +161,9 @@ def versions(peers: Path) -> dict[str, str]:
     return {
         OURS: project["project"]["version"],
         "Python": platform.python_version(),
-        **{name: json.loads((peers / name / "package.json").read_text("utf-8"))["version"] for name in (PEER, "archiver", "unzipper")},
+        **{
+            name: json.loads((peers / name / "package.json").read_text("utf-8"))["version"]
+            for name in (PEER, "archiver", "unzipper")
+        },
         "Node": node.removeprefix("v"),
     }

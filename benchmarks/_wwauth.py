@@ -31,7 +31,7 @@ def peak() -> int:
         return status("VmHWM")
     if sys.platform == "win32":
         raise SystemExit("memory is measured on Linux and macOS")
-    import resource
+    import resource  # noqa: PLC0415 - Windows has none
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "stores")]  # what is measured is this checkout
 
-from benchmarks._profile import GrownProfile, kept_files  # noqa: E402
+from benchmarks._profile import GrownProfile, notes  # noqa: E402
 from benchmarks._report import MB, OURS, PEER, Measured, Result, render, summarize, write  # noqa: E402
 
 PEERS = ROOT / "tests" / "interop" / "node_modules"
@@ -59,7 +59,9 @@ def parse() -> argparse.Namespace:
     if options.runs < 1 or options.megabytes < 1:
         parser.error("--runs and --megabytes are whole numbers from 1")
     if shutil.which("node") is None or not PEERS.is_dir():
-        parser.error("the peer is not installed: get Node 18 or newer, then PUPPETEER_SKIP_DOWNLOAD=1 npm ci --prefix tests/interop")
+        parser.error(
+            "the peer is not installed: get Node 18 or newer, then PUPPETEER_SKIP_DOWNLOAD=1 npm ci --prefix tests/interop"
+        )
     return options
 
 
@@ -81,7 +83,7 @@ async def measure_all(profile: GrownProfile, work: Path, count: int) -> Runs:
                 await profile.check(target)
             shutil.rmtree(store)
             shutil.rmtree(target.parent)
-            for path in kept_files(profile.path):
+            for path in notes(profile.path):
                 path.unlink()
     return runs
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import RequireOptional
-
     from wwauth.testing import Simulator
 
 INSTALL = "PUPPETEER_SKIP_DOWNLOAD=1 npm ci --prefix tests/interop"

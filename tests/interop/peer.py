@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +54,7 @@ class Peer:
 
     @classmethod
     async def start(cls, node: str, options: dict[str, Any], folder: Path) -> Self:
-        """Start a peer that keeps its temporary files in `folder`."""
+        """Start a peer whose working directory is `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         mark, log = secrets.token_hex(8), folder / "peer.log"
         with log.open("ab") as stderr:
@@ -64,7 +63,7 @@ class Peer:
                 str(HERE / "peer.js"),
                 json.dumps(options),
                 cwd=folder,
-                env={**os.environ, _MARK: mark, "TMPDIR": str(folder), "TMP": str(folder), "TEMP": str(folder)},
+                env={**os.environ, _MARK: mark},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
@@ -128,13 +127,13 @@ class Peer:
 
     async def kill(self) -> None:
         """End the peer and its browser at once; idempotent."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         for process in self._processes():
             with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+                process.kill()
         await self._process.wait()
         await self._reader
-        # Its transport is what would be warned of later, when nobody can tell whose it was.
-        self._process._transport.close()  # type: ignore[attr-defined]
 
     def _processes(self) -> list[psutil.Process]:
         found = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from .sides import PeerSide
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -21,6 +23,19 @@ async def link(side: Side, simulator: Simulator) -> None:
     """Scan the code on the screen, and wait until the login works."""
     await simulator.phone.scan(await side.event("qr"))
     await side.event("ready")
+
+
+async def save_and_close(side: Side) -> None:
+    """Have the login saved to the store, and close the browser."""
+    if isinstance(side, PeerSide):
+        # Its copy of a running browser's databases may be torn, and is first taken a minute after `ready`.
+        await side.destroy()
+        await side.backup_now()
+        await side.event("remote_session_saved")
+        await side.close()  # else the save that it has scheduled comes, although it is destroyed
+    else:
+        await side.event("remote_session_saved")
+        await side.destroy()
 
 
 def page(simulator: Simulator) -> dict[str, Any]:
@@ -54,6 +69,19 @@ async def qr_retries(start: Starter, simulator: Simulator) -> None:
     await side.event("disconnected")
 
 
+async def qr_round_over(start: Starter, simulator: Simulator) -> None:
+    simulator.configure(qr_refs=2)
+    side = await start()
+    await side.event("qr")
+    for _ in range(2):
+        await simulator.phone.rotate_qr()
+    await side.event("qr")
+    if start.is_peer:
+        await simulator.wait_for(lambda: page(simulator)["state"] == "UNPAIRED_IDLE")
+    else:
+        await side.event("qr")
+
+
 async def pairing_code(start: Starter, simulator: Simulator) -> None:
     side = await start(pair_with_phone_number=PHONE)
     await simulator.phone.enter_code(await side.event("code"))
@@ -70,9 +98,21 @@ async def pairing_code_on_request(start: Starter, simulator: Simulator) -> None:
 
 
 async def pairing_code_cancelled(start: Starter, simulator: Simulator) -> None:
+    side = await start()
+    await side.event("qr")
+    await side.request_pairing_code(PHONE)
+    await side.cancel_pairing_code()
+    await simulator.phone.scan(await side.event("qr"))
+    await side.event("ready")
+
+
+async def pairing_code_from_the_start_cancelled(start: Starter, simulator: Simulator) -> None:
     side = await start(pair_with_phone_number=PHONE)
     await side.event("code")
     await side.cancel_pairing_code()
+    await simulator.wait_for(lambda: page(simulator)["qr"])
+    if not start.is_peer:
+        await side.event("qr")
 
 
 async def local_restart(start: Starter, simulator: Simulator) -> None:
@@ -84,12 +124,23 @@ async def local_restart(start: Starter, simulator: Simulator) -> None:
     assert page(simulator)["diagnosis"] == "ok"
 
 
+async def local_restart_in_a_flash(start: Starter, simulator: Simulator) -> None:
+    side = await start("LocalAuth")
+    await link(side, simulator)
+    await side.destroy()
+    simulator.configure(fast_restore=True)
+    side = await start("LocalAuth")
+    if start.is_peer:
+        await simulator.wait_for(lambda: page(simulator)["diagnosis"] == "ok")
+        assert await side.get_state() == "CONNECTED"
+    else:
+        await side.event("ready")
+
+
 async def remote_restore(start: Starter, simulator: Simulator) -> None:
     side = await start("RemoteAuth")
     await link(side, simulator)
-    await side.backup_now()
-    await side.event("remote_session_saved")
-    await side.destroy()
+    await save_and_close(side)
     shutil.rmtree(start.folder / "auth")
     # The peer does not restore into a data path that is not there.
     (start.folder / "auth").mkdir()
@@ -99,6 +150,8 @@ async def remote_restore(start: Starter, simulator: Simulator) -> None:
 
 
 async def logout(start: Starter, simulator: Simulator) -> None:
+    # Else whatsapp-web.js's own handler of the page's next navigation runs, or not, before its browser has closed.
+    simulator.configure(logout_delay=60)
     side = await start("LocalAuth")
     await link(side, simulator)
     await side.logout()
@@ -110,14 +163,33 @@ async def logout_on_the_phone(start: Starter, simulator: Simulator) -> None:
     await link(side, simulator)
     await simulator.phone.unlink()
     await side.event("disconnected")
-    if start.is_peer:
-        await side.event("qr")  # it goes on in the same browser
+    assert start.is_peer or not (start.folder / "auth" / "session").exists()
 
 
 async def conflict(start: Starter, simulator: Simulator) -> None:
     side = await start("LocalAuth")
     await link(side, simulator)
     await simulator.phone.conflict()
+    await side.event("disconnected")
+
+
+async def conflict_with_a_backup(start: Starter, simulator: Simulator) -> None:
+    side = await start("RemoteAuth")
+    await link(side, simulator)
+    await save_and_close(side)
+    side = await start("RemoteAuth")
+    await side.event("ready")
+    await simulator.phone.conflict()
+    await side.event("disconnected")
+    await side.close()
+    assert (start.folder / "store" / "RemoteAuth.zip").exists() is not start.is_peer
+    assert (start.folder / "auth" / "RemoteAuth").exists() is not start.is_peer
+
+
+async def proxy_blocked(start: Starter, simulator: Simulator) -> None:
+    side = await start("LocalAuth")
+    await link(side, simulator)
+    await simulator.phone.push_state("PROXYBLOCK")
     await side.event("disconnected")
 
 
@@ -145,14 +217,19 @@ SCENARIOS: dict[str, Scenario] = {
         qr,
         qr_renewed,
         qr_retries,
+        qr_round_over,
         pairing_code,
         pairing_code_on_request,
         pairing_code_cancelled,
+        pairing_code_from_the_start_cancelled,
         local_restart,
+        local_restart_in_a_flash,
         remote_restore,
         logout,
         logout_on_the_phone,
         conflict,
+        conflict_with_a_backup,
+        proxy_blocked,
         takeover,
         connection_lost,
     )

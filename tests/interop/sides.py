@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wwauth import Client, LocalAuth, NoAuth, RemoteAuth
@@ -14,6 +13,8 @@ from wwauth.stores import FileSystemStore
 from .peer import TIMEOUT, Peer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wwauth.abc import AuthStrategy
 
 # The events of whatsapp-web.js; wwauth has more, which have no counterpart to be compared with.
@@ -222,8 +223,7 @@ class Starter:
         """Start a client; its profiles and its store lie in `folder`, so that a second one finds what a first one left."""
         changes = {"data_path": self.folder / "auth", "store": self.folder / "store", **changes}
         options = Options(strategy=strategy, **changes)
-        side = await (self._start_peer(options) if self.is_peer else self._start_ours(options))
-        return side
+        return await (self._start_peer(options) if self.is_peer else self._start_ours(options))
 
     async def close(self) -> None:
         for side in self.sides:
