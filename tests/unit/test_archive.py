@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import shutil
 import stat
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 
 from wwauth.backup._zipread import Limits
 from wwauth.backup.archive import Stamp, look_into_archive, read_archive, tree_digest, write_archive
-from wwauth.errors import ConfigurationError, SessionCorrupted, SnapshotFailed
+from wwauth.errors import ConfigurationError, SessionCorrupted
 
 from .profiles import INDEXED_DB, make_profile, tree
 
@@ -74,18 +73,6 @@ def test_the_standard_library_reads_it(tmp_path: Path, source: Path) -> None:
             assert stat.S_ISDIR(info.external_attr >> 16) == info.is_dir()
         methods = {info.filename.rpartition("/")[2]: info.compress_type for info in archive.infolist()}
     assert (methods["random"], methods["text"], methods["mixed"]) == (zipfile.ZIP_STORED, *[zipfile.ZIP_DEFLATED] * 2)
-
-
-def test_it_is_the_same_format_without_the_fast_library(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import zlib
-
-    from wwauth.backup import _zipwrite
-
-    monkeypatch.setattr(_zipwrite, "_deflate_library", zlib)
-    monkeypatch.setattr(_zipwrite, "_LEVEL", 1)
-    write_archive(source, tmp_path / "a.zip")
-    read_archive(tmp_path / "a.zip", tmp_path / "back")
-    assert tree(tmp_path / "back") == tree(source)
 
 
 @pytest.mark.interop
@@ -285,17 +272,6 @@ def test_the_destination_is_never_overwritten(tmp_path: Path, source: Path) -> N
     with pytest.raises(ConfigurationError, match="must not exist"):
         read_archive(tmp_path / "a.zip", tmp_path / "back")
     assert (tmp_path / "back").is_dir()
-
-
-def test_too_much_for_a_plain_zip_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wwauth.backup import _zipwrite
-
-    monkeypatch.setattr(_zipwrite, "MAX_BYTES", 20_000)
-    source = make_profile(tmp_path / "source")
-    (source / INDEXED_DB / "000005.ldb").write_bytes(os.urandom(30_000))
-    with pytest.raises(SnapshotFailed, match="20000 bytes"):
-        write_archive(source, tmp_path / "a.zip")
-    assert not (tmp_path / "a.zip").exists()
 
 
 def test_work_that_is_told_to_stop_leaves_nothing(tmp_path: Path, source: Path) -> None:

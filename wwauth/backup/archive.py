@@ -21,7 +21,6 @@ from .._files import remove_tree
 from ..errors import ConfigurationError, SessionCorrupted, SnapshotFailed
 from ._io import CHUNK, create_private, make_dirs, write_all
 from ._zipread import Entry, HostileArchive, Limits, look_through
-from ._zipwrite import TooLarge, write_tree
 from .layout import INDEXED_DB, LOCAL_STORAGE, SQLITE_LOCAL_STORAGE
 
 if TYPE_CHECKING:
@@ -29,6 +28,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STAMP = re.compile(rb"wwauth generation=([0-9]{1,18}) content=([0-9a-f]{64})")
+
+# Chromium's tables are compressed already, and so is media: more work gains next to nothing.
+_LEVEL = 1
+
+# What a sample must shrink to for the whole to be compressed.
+_WORTH_IT = 0.9
+_SAMPLE = 16 * 1024
 
 # What zipfile raises on bytes that are no zip, or a damaged one.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
@@ -85,19 +91,40 @@ def write_archive(source: Path, path: Path, *, stamp: Stamp | None = None, check
     Pack the user-data folder `source` into the new file `path` (0600), and read its directory back.
 
     Raises:
-        SnapshotFailed: It could not be packed: the disk is full, or it is over 4 GiB. No file is left at `path`.
+        SnapshotFailed: It could not be packed: the disk is full, for one. No file is left at `path`.
     """
     try:
-        with os.fdopen(os.dup((file := create_private(path)).fileno()), "wb", buffering=CHUNK) as out, file:
-            write_tree(source, out, comment=b"" if stamp is None else stamp.to_bytes(), check=check)
+        # A seekable file, so that sizes stand in the local headers: streaming readers, such as the unzipper that
+        # whatsapp-web.js uses, cannot find the end of a stored entry otherwise.
+        with create_private(path) as file, zipfile.ZipFile(file, "w", strict_timestamps=False) as archive:
+            archive.comment = b"" if stamp is None else stamp.to_bytes()
+            for entry in sorted(source.rglob("*")):
+                check()
+                name = entry.relative_to(source).as_posix()
+                archive.write(entry, name, compress_type=_compression(entry), compresslevel=_LEVEL)
         contents = look_into_archive(path)
-    except (OSError, TooLarge, SessionCorrupted) as exc:
+    except (OSError, SessionCorrupted) as exc:
         path.unlink(missing_ok=True)
         raise SnapshotFailed(f"{source} could not be packed into {path.name}: {exc}") from exc
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return contents
+
+
+def _compression(path: Path) -> int:
+    """Tell by samples from the beginning, the middle and the end whether deflate gains anything."""
+    if path.is_dir():
+        return zipfile.ZIP_STORED
+    before = after = 0
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        for offset in sorted({0, max(0, size // 2 - _SAMPLE), max(0, size - _SAMPLE)}):
+            file.seek(offset)
+            sample = file.read(_SAMPLE)
+            before += len(sample)
+            after += len(zlib.compress(sample, _LEVEL))
+    return zipfile.ZIP_DEFLATED if after < before * _WORTH_IT else zipfile.ZIP_STORED
 
 
 def look_into_archive(path: Path, *, limits: Limits | None = None) -> Contents:
