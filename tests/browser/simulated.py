@@ -1,0 +1,112 @@
+"""A Chromium of Playwright's alone on the simulator, and a profile with a login to do harm to."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from playwright.async_api import async_playwright
+
+from wwauth.testing import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from playwright.async_api import BrowserContext, Page
+
+SITE = "https://web.whatsapp.com/"
+
+# An address of the same origin where no script of the page's runs: storage can be changed there with nobody looking.
+NOWHERE = SITE + "config.json"
+
+QUICK: dict[str, Any] = {
+    "open_delay": 0,
+    "pair_delay": 0.01,
+    "listener_wait": 0,
+    "sync_delay": 0.05,
+    "retry_delay": 0.05,
+    "logout_delay": 0.05,
+    "ratchet_interval": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class Linked:
+    """
+    A login on the disk, at two moments.
+
+    Attributes:
+        old: The profile a while before.
+        new: The profile, its browser closed.
+        state: The simulator's state file.
+    """
+
+    old: Path
+    new: Path
+    state: Path
+
+
+@asynccontextmanager
+async def chromium_on(
+    simulator: Simulator, profile: Path, launch_options: dict[str, Any]
+) -> AsyncIterator[tuple[BrowserContext, Page]]:
+    """Open a profile at the real site's address, not yet on the page; closed cleanly at the end, unless it is gone."""
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            profile, **launch_options, args=list(simulator.host_resolver_args)
+        )
+        try:
+            yield context, context.pages[0]
+        finally:
+            await context.close()
+
+
+async def the_page(simulator: Simulator, **wanted: object) -> dict[str, Any]:
+    """Wait until the one page that is open is as wanted, and return what the simulator says of it."""
+
+    def found() -> dict[str, Any] | None:
+        pages = [page for page in simulator.pages if all(page[name] == value for name, value in wanted.items())]
+        return pages[0] if len(pages) == len(simulator.pages) == 1 else None
+
+    page = await simulator.wait_for(found, timeout=30)
+    assert page is not None
+    return page
+
+
+async def diagnosed(simulator: Simulator) -> dict[str, Any]:
+    """Wait for the page's last word on its login, and return what the simulator says of it."""
+
+    def found() -> dict[str, Any] | None:
+        return next((page for page in simulator.pages if page["stage"] in {"qr", "ready"}), None)
+
+    page = await simulator.wait_for(found, timeout=30)
+    assert page is not None
+    return page
+
+
+async def scan(simulator: Simulator) -> str:
+    """Scan the code on the one page's screen, and wait until it is ready."""
+    page = await the_page(simulator, stage="qr")
+    device = await simulator.phone.scan(page["qr"])
+    await the_page(simulator, stage="ready")
+    return device
+
+
+async def make_linked(folder: Path, launch_options: dict[str, Any]) -> Linked:
+    """Link a device and let it live for a while."""
+    linked = Linked(folder / "old", folder / "new", folder / "state.json")
+    async with Simulator(state_file=linked.state, **QUICK) as simulator:
+        async with chromium_on(simulator, linked.new, launch_options) as (_, page):
+            await page.goto(SITE)
+            await scan(simulator)
+            await simulator.phone.send_messages(20, 2_000)
+        shutil.copytree(linked.new, linked.old, symlinks=True)
+        async with chromium_on(simulator, linked.new, launch_options) as (_, page):
+            await page.goto(SITE)
+            before = (await the_page(simulator, stage="ready"))["index"]
+            await simulator.phone.send_messages(3, 100_000)  # values that lie in files of their own
+            await simulator.wait_for(lambda: simulator.pages[0]["index"] > before + 60, timeout=30)
+    return linked
