@@ -9,6 +9,7 @@ functions block: call them from a thread. `check()` is called between pieces of 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import zipfile
@@ -34,7 +35,7 @@ _LEVEL = 1
 
 # What a sample must shrink to for the whole to be compressed.
 _WORTH_IT = 0.9
-_SAMPLE = 16 * 1024
+_SAMPLE, _LARGE = 4 * 1024, 256 * 1024
 
 # What zipfile raises on bytes that are no zip, or a damaged one.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
@@ -96,7 +97,10 @@ def write_archive(source: Path, path: Path, *, stamp: Stamp | None = None, check
     try:
         # A seekable file, so that sizes stand in the local headers: streaming readers, such as the unzipper that
         # whatsapp-web.js uses, cannot find the end of a stored entry otherwise.
-        with create_private(path) as file, zipfile.ZipFile(file, "w", strict_timestamps=False) as archive:
+        with (
+            io.BufferedWriter(create_private(path), CHUNK) as file,
+            zipfile.ZipFile(file, "w", strict_timestamps=False) as archive,
+        ):
             archive.comment = b"" if stamp is None else stamp.to_bytes()
             for entry in sorted(source.rglob("*")):
                 check()
@@ -113,14 +117,14 @@ def write_archive(source: Path, path: Path, *, stamp: Stamp | None = None, check
 
 
 def _compression(path: Path) -> int:
-    """Tell by samples from the beginning, the middle and the end whether deflate gains anything."""
+    """Tell by samples, of a large file more than one, whether deflate gains anything."""
     if path.is_dir():
         return zipfile.ZIP_STORED
     before = after = 0
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        for offset in sorted({0, max(0, size // 2 - _SAMPLE), max(0, size - _SAMPLE)}):
-            file.seek(offset)
+        for part in (1, 2, 3) if size > _LARGE else (2,):
+            file.seek(max(0, size * part // 4 - _SAMPLE))
             sample = file.read(_SAMPLE)
             before += len(sample)
             after += len(zlib.compress(sample, _LEVEL))
