@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wwauth._files import make_private_dir, replacing, sweep_temporaries, sync_dir
 from wwauth._names import check_session_name
+from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, SessionNotFound, StoreUnavailable
 
-from ._blocking import in_thread
 from ._local import CHUNK, check_path, check_prefix, open_source, read_source, store_errors, write_private, write_target
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class FileSystemStore(Store):
         """
         archive = self._archive(session)
 
-        def look(_: Callable[[], None]) -> bool:
+        def look(_: Stop) -> bool:
             with store_errors(f"look for session {session!r} in {self._folder}"):
                 return self._find(archive)
 
@@ -92,13 +92,13 @@ class FileSystemStore(Store):
         archive = self._archive(session)
         source_path = check_path(path, what="the archive to save")
 
-        def write(check: Callable[[], None]) -> None:
+        def write(stop: Stop) -> None:
             with open_source(source_path) as source, store_errors(f"save session {session!r} in {self._folder}"):
                 self._prepare()
                 self._find(archive)
                 with replacing(archive) as temporary:
-                    write_private(temporary, read_source(source, check))
-                    check()
+                    write_private(temporary, read_source(source, stop.check))
+                    stop.check()
 
         await in_thread(write)
 
@@ -115,14 +115,14 @@ class FileSystemStore(Store):
         target = check_path(path, what="the file to write")
         reading = f"read session {session!r} in {self._folder}"
 
-        def copy(check: Callable[[], None]) -> None:
+        def copy(stop: Stop) -> None:
             with store_errors(reading):
                 # An open file stays what it was when a save puts another one under its name.
                 source = archive.open("rb", buffering=0) if self._find(archive) else None
             if source is None:
                 raise SessionNotFound(f"{self._folder} holds no session {session!r}")
             with source:
-                write_target(target, read(lambda: source.read(CHUNK), check))
+                write_target(target, read(lambda: source.read(CHUNK), stop.check))
 
         def read(next_chunk: Callable[[], bytes], check: Callable[[], None]) -> Iterator[bytes]:
             with store_errors(reading):
@@ -143,7 +143,7 @@ class FileSystemStore(Store):
         """
         archive = self._archive(session)
 
-        def remove(_: Callable[[], None]) -> None:
+        def remove(_: Stop) -> None:
             with store_errors(f"delete session {session!r} in {self._folder}"):
                 if not self._look():
                     return
@@ -167,7 +167,7 @@ class FileSystemStore(Store):
         """
         check_prefix(prefix)
 
-        def scan(_: Callable[[], None]) -> list[SessionInfo]:
+        def scan(_: Stop) -> list[SessionInfo]:
             with store_errors(f"list {self._folder}"):
                 return sorted(self._scan(prefix), key=lambda info: info.session) if self._look() else []
 

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from wwauth._names import check_session_name
+from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import SessionNotFound
 
-from ._blocking import in_thread
 from ._local import check_path, check_prefix, open_source, read_source, write_target
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 __all__ = ["MemoryStore"]
 
@@ -57,9 +57,9 @@ class MemoryStore(Store):
         name = check_session_name(session)
         source_path = check_path(path, what="the archive to save")
 
-        def read(check: Callable[[], None]) -> tuple[bytes, ...]:
+        def read(stop: Stop) -> tuple[bytes, ...]:
             with open_source(source_path) as source:
-                return tuple(read_source(source, check))
+                return tuple(read_source(source, stop.check))
 
         chunks = await in_thread(read)
         old = self._archives.get(name)
@@ -83,12 +83,12 @@ class MemoryStore(Store):
             raise SessionNotFound(f"this MemoryStore holds no session {name!r}")
         chunks = archive.chunks
 
-        def checked(check: Callable[[], None]) -> Iterator[bytes]:
+        def checked(stop: Stop) -> Iterator[bytes]:
             for chunk in chunks:
-                check()
+                stop.check()
                 yield chunk
 
-        await in_thread(lambda check: write_target(target, checked(check)))
+        await in_thread(lambda stop: write_target(target, checked(stop)))
 
     async def delete(self, *, session: str) -> None:
         """Delete the archive; a name that is not there is no error."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from ._threads import Stop
+    from .._threads import Stop
     from .layout import Database
     from .leveldb import Version
 

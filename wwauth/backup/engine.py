@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .._files import PRIVATE_DIR, make_private_dir, remove_tree, replacing, sweep_temporaries, sync_dir, temporary_sibling
 from .._names import check_session_name
+from .._threads import in_thread
 from ..errors import (
     ConfigurationError,
     SessionCorrupted,
@@ -22,7 +23,6 @@ from ..errors import (
     WWAuthError,
 )
 from ._io import sync_tree
-from ._threads import in_thread
 from .archive import Contents, Stamp, look_into_archive, read_archive, tree_digest, write_archive
 from .layout import browser_lives, origin_directory
 from .reports import BackupReport, RestoreReport
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from .._threads import Stop
     from ..abc import Store
-    from ._threads import Stop
     from .reports import SnapshotReport
 
 _log = logging.getLogger(__name__)

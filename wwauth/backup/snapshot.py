@@ -19,10 +19,10 @@ import time
 from typing import TYPE_CHECKING
 
 from .._files import remove_tree, sync_dir, temporary_sibling
+from .._threads import in_thread
 from ..errors import ConfigurationError, SnapshotFailed
 from ._copy import AttemptFailed, DatabaseCopy, look
 from ._io import CHUNK, create_private, make_dirs, open_shared, sync_tree
-from ._threads import in_thread
 from .layout import LOCAL_STORAGE, browser_lives, find_databases, find_sqlite, has_origin, origin_directory, sqlite_in_use
 from .leveldb import DamagedDatabase
 from .reports import SnapshotReport
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from .._threads import Stop
     from ._copy import Look
-    from ._threads import Stop
     from .layout import Database
 
 _log = logging.getLogger(__name__)
