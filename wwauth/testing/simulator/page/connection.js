@@ -8,7 +8,7 @@ export class Connection {
   #handlers;
   #retryDelay;
 
-  // `handlers`: opened(), lost(), and received(message), which may be asynchronous.
+  // `handlers`: opened(), lost(), received(message), which may be asynchronous, and failed(error), when one of these did.
   constructor(handlers, retryDelay) {
     this.#handlers = handlers;
     this.#retryDelay = retryDelay;
@@ -24,7 +24,7 @@ export class Connection {
     const current = (work) => {
       this.#order = this.#order
         .then(() => this.#socket === socket && work())
-        .catch((error) => console.error('a message could not be handled', error));
+        .catch((error) => this.#handlers.failed(error));
     };
     socket.onopen = () => {
       opened = true;

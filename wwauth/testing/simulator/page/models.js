@@ -11,7 +11,17 @@ export const makeModels = () => {
   return { Socket, Conn, Cmd, Msg: new Collection(200), Chat: new Collection(200), progress: null, me: null };
 };
 
-export const wid = (user, server) => ({ server, user, _serialized: `${user}@${server}`, toString: () => `${user}@${server}` });
+class Wid {
+  constructor(user, server) {
+    Object.assign(this, { server, user, _serialized: `${user}@${server}` });
+  }
+
+  toString() {
+    return this._serialized;
+  }
+}
+
+export const wid = (user, server) => new Wid(user, server);
 
 // A message as its listeners get it: a model with an id.
 export const messageModel = (record, me) => {

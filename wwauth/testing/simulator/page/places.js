@@ -12,6 +12,9 @@ const VERSION = 1;
 export const LOCAL_SEAL = 'WALoginSeal';
 export const LOCAL_LOGIN = ['WANoiseInfo', 'WAAdvSecretKey', 'last-wid-md'];
 
+// One document at a time reads or writes the login: the databases have no transaction across them, and a profile may have two tabs.
+export const exclusively = (work) => navigator.locks.request('login', work);
+
 export const existing = async () => new Set((await indexedDB.databases()).map(({ name }) => name));
 
 // Opening creates what is missing, which would hide the loss: unless `create` is said, that is undone and an error.

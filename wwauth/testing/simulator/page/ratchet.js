@@ -8,7 +8,7 @@
 
 import { advance, decodeB64, encodeB64 } from './bytes.js';
 import { storeKeys, writeLocal } from './keys.js';
-import { LOCAL_SEAL, openAll, read, wipe, write } from './places.js';
+import { exclusively, LOCAL_SEAL, openAll, read, wipe, write } from './places.js';
 import { link, makeMessage, NO_CHAIN } from './messages.js';
 
 export const SESSIONS = 8;
@@ -62,7 +62,8 @@ export class Ratchet {
     return ratchet;
   }
 
-  // Goes on with a login that the audit found whole: what is one step behind catches up, and so does localStorage.
+  // Goes on with a login that the audit found whole: what is one step behind catches up, and so does localStorage. The caller
+  // has kept other documents away since the audit.
   static async resume(databases, keys, state, onStep) {
     const ratchet = new Ratchet(databases, keys, onStep);
     ratchet.#state = { ...state, run: { uptime: state.uptime, local: state.local } };
@@ -86,9 +87,14 @@ export class Ratchet {
     return this.#queue;
   }
 
-  // Runs `work` between two steps.
+  // Runs `work` between two steps, of this document and of any other.
   between(work) {
-    const done = this.#queue.then(work);
+    const done = this.#queue.then(() =>
+      exclusively(async () => {
+        await this.#catchUp();
+        return work();
+      }),
+    );
     this.#queue = done.catch((error) => this.#onStep(error));
     return done;
   }
@@ -111,20 +117,20 @@ export class Ratchet {
     });
   }
 
-  // Another document of the same profile may have moved on since: take over what is stored.
-  reload() {
-    return this.between(async () => {
-      const signal = await read(this.#databases['signal-storage'], 'seal', 'seal');
-      const model = await read(this.#databases['model-storage'], 'seal', 'seal');
-      if (signal?.login !== this.#state.login || !model) throw new Error('the stored login is another one');
-      const { index, value, uptime, sessions } = signal;
-      Object.assign(this.#state, { index, value, uptime, sessions, count: model.count, chain: model.chain });
-    });
+  // Another document of the same profile may have moved on since: what is stored counts.
+  async #catchUp() {
+    const signal = await read(this.#databases['signal-storage'], 'seal', 'seal');
+    if (signal?.login !== this.#state.login) throw new Error('the stored login is another one');
+    if (signal.index === this.#state.index) return;
+    const model = await read(this.#databases['model-storage'], 'seal', 'seal');
+    const { index, value, uptime, sessions, run } = signal;
+    Object.assign(this.#state, { index, value, uptime, sessions, run, count: model.count, chain: model.chain });
   }
 
   async wipe(ended) {
     this.stop();
-    await this.between(() => wipe(this.#databases, [...ended, this.#state.login]));
+    await this.#queue;
+    await exclusively(() => wipe(this.#databases, [...ended, this.#state.login]));
   }
 
   get modelStorage() {

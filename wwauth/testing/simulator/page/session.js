@@ -6,7 +6,7 @@ import { Connection } from './connection.js';
 import { DEVICE_PLATFORM, loadKeys, makeKeys, sign, storeKeys } from './keys.js';
 import { auditMessages } from './messages.js';
 import { messageModel, wid } from './models.js';
-import { openAll, read, wipe } from './places.js';
+import { exclusively, openAll, read, wipe } from './places.js';
 import { Ratchet } from './ratchet.js';
 
 const UNPAIRED = ['UNPAIRED', 'UNPAIRED_IDLE'];
@@ -44,7 +44,12 @@ export class Session {
     this.#config = config;
     this.#onChange = onChange;
     this.#connection = new Connection(
-      { opened: () => this.#opened(), lost: () => this.#lost(), received: (message) => this.#received(message) },
+      {
+        opened: () => this.#opened(),
+        lost: () => this.#lost(),
+        received: (message) => this.#received(message),
+        failed: (error) => this.#failed(error),
+      },
       () => this.#config.retry_delay,
     );
   }
@@ -52,6 +57,12 @@ export class Session {
   async start() {
     this.#setState('OPENING');
     await sleep(this.#config.open_delay);
+    await exclusively(() => this.#look());
+    this.#changed();
+    this.#connection.open();
+  }
+
+  async #look() {
     const found = await diagnose(this.#config);
     this.#found = found;
     this.#diagnosis = found.diagnosis;
@@ -67,8 +78,6 @@ export class Session {
       await this.#prepareKeys();
     }
     if (found.diagnosis === 'fresh' && new URLSearchParams(location.search).has('post_logout')) this.#diagnosis = 'logged-out';
-    this.#changed();
-    this.#connection.open();
   }
 
   // -- what clients call ---------------------------------------------------------------------------------------------
@@ -86,10 +95,10 @@ export class Session {
     this.#connection.reopen();
   }
 
-  async takeover() {
+  takeover() {
     if (this.models.Socket.state !== 'CONFLICT') return;
     this.#setState('OPENING');
-    await this.#login();
+    this.#login();
   }
 
   refreshQR() {
@@ -124,10 +133,11 @@ export class Session {
 
   // -- the connection ------------------------------------------------------------------------------------------------
 
-  async #opened() {
+  #opened() {
     if (this.models.Socket.state === 'TIMEOUT') this.#setState('OPENING');
     this.#hello();
-    await (this.#ratchet ? this.#login() : this.#connection.send({ type: 'qr' }));
+    if (this.#ratchet) this.#login();
+    else this.#connection.send({ type: 'qr' });
   }
 
   #hello() {
@@ -207,7 +217,7 @@ export class Session {
     this.#messages = this.#damaged = 0;
     this.#connection.send({ type: 'linked', name: this.deviceInfo() });
     this.#changed();
-    await this.#login();
+    this.#login();
   }
 
   async #prepareKeys() {
@@ -230,8 +240,7 @@ export class Session {
 
   // -- logins --------------------------------------------------------------------------------------------------------
 
-  async #login() {
-    await this.#ratchet.reload();
+  #login() {
     this.#connection.send({ type: 'login', device: this.#ratchet.state.device });
   }
 
@@ -341,18 +350,22 @@ export class Session {
         this.#messages = result.messages;
         this.#damaged = result.damaged;
         this.#problems = result.problems;
-      });
+      }).catch((error) => (this.#problems = [error.message]));
     }
     this.#connection.send({ type: 'checked', ...this.#report() });
     this.#changed();
   }
 
   #stepped(error) {
-    if (error) {
-      this.#error = `${error.name}: ${error.message}`;
-      this.#ratchet?.stop();
-      console.error('the login could not be stored', error);
-    }
+    if (error) this.#failed(error);
+    else this.#changed();
+  }
+
+  // What should not happen is shown, and reported, until the page is loaded again.
+  #failed(error) {
+    this.#error = `${error.name}: ${error.message}`;
+    this.#ratchet?.stop();
+    console.error(error);
     this.#changed();
   }
 
