@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from wwauth import Client, LocalAuth
@@ -20,9 +21,23 @@ if TYPE_CHECKING:
 
 MB = 1_000_000
 
-# A message of a few lines, and every twelfth with a picture or a voice note: what media are, deflate cannot make smaller.
-TEXT_BYTES, MEDIA_BYTES, MEDIA_EVERY = 700, 120_000, 12
-BATCH = 600
+
+@dataclass(frozen=True)
+class Kind:
+    """What a profile is full of; `batch` messages are sent between two looks at its size."""
+
+    name: str
+    text_bytes: int
+    media_every: int
+    batch: int
+
+
+# A backup compresses text and copies media (deflate gains nothing there), so that each is measured by itself.
+KINDS = (
+    Kind("messages and media", text_bytes=700, media_every=12, batch=600),
+    Kind("messages alone", text_bytes=1_500, media_every=1_000_000, batch=2_500),
+)
+MEDIA_BYTES = 120_000
 
 SAVED = ("IndexedDB", "Local Storage")
 
@@ -37,18 +52,20 @@ class GrownProfile:
 
     Attributes:
         path: The user-data folder.
+        kind: What it is full of.
         files: How many files it has that a backup takes.
         bytes_total: Their size together.
         deflated: What part of that is left when each file is deflated.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: Kind) -> None:
         self.path = path
+        self.kind = kind
         self.files = self.bytes_total = 0
         self.deflated = 1.0
         self._messages = 0
         self._content: dict[str, tuple[int, int]] = {}
-        self._simulator = Simulator(media_every=MEDIA_EVERY, media_size=MEDIA_BYTES)
+        self._simulator = Simulator(media_every=kind.media_every, media_size=MEDIA_BYTES)
 
     async def __aenter__(self) -> Self:
         await self._simulator.start()
@@ -67,7 +84,7 @@ class GrownProfile:
             await self._simulator.phone.scan(await client.wait_for("qr", timeout=60))
             await client.wait_for("ready", timeout=60)
             while await asyncio.to_thread(size, self._session(self.path)) < at_least:
-                await self._simulator.phone.send_messages(BATCH, TEXT_BYTES)
+                await self._simulator.phone.send_messages(self.kind.batch, self.kind.text_bytes)
             self._messages = (await self._simulator.check())[0]["messages"]
         finally:
             await client.destroy()

@@ -55,27 +55,45 @@ class Target(TypedDict):
     met: bool
 
 
-class Result(TypedDict):
-    date: str
-    machine: str
-    versions: dict[str, str]
-    profile: dict[str, float]
-    runs: int
+class Part(TypedDict):
+    """One kind of profile."""
+
+    kind: str
+    files: int
+    megabytes: float
+    deflated: float
     ratios: dict[str, float]
     targets: list[Target]
     summaries: list[Summary]
 
 
-def summarize(runs: Mapping[tuple[str, str], list[Measured]], profile: GrownProfile, count: int, peers: Path) -> Result:
-    summaries = [summary(side, verb, runs[side, verb]) for verb in VERBS for side in (OURS, PEER)]
-    times = {(s["side"], s["verb"]): s["seconds"] for s in summaries}
-    ratios = {verb: times[PEER, verb] / times[OURS, verb] for verb in VERBS}
+class Result(TypedDict):
+    date: str
+    machine: str
+    versions: dict[str, str]
+    runs: int
+    parts: list[Part]
+
+
+def result_of(parts: list[Part], count: int, peers: Path) -> Result:
     return Result(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=machine(),
         versions=versions(peers),
-        profile={"files": profile.files, "megabytes": profile.bytes_total / MB, "deflated": profile.deflated},
         runs=count,
+        parts=parts,
+    )
+
+
+def part_of(runs: Mapping[tuple[str, str], list[Measured]], profile: GrownProfile) -> Part:
+    summaries = [summary(side, verb, runs[side, verb]) for verb in VERBS for side in (OURS, PEER)]
+    times = {(s["side"], s["verb"]): s["seconds"] for s in summaries}
+    ratios = {verb: times[PEER, verb] / times[OURS, verb] for verb in VERBS}
+    return Part(
+        kind=profile.kind.name,
+        files=profile.files,
+        megabytes=profile.bytes_total / MB,
+        deflated=profile.deflated,
         ratios=ratios,
         targets=targets(ratios["save"], max(s["worst_extra_mb"] for s in summaries if s["side"] == OURS)),
         summaries=summaries,
@@ -113,22 +131,31 @@ def targets(save_ratio: float, extra_mb: float) -> list[Target]:
 
 def render(result: Result) -> str:
     """Return a result as Markdown that reads well in a terminal, too."""
-    ratios, profile = result["ratios"], result["profile"]
-    rows = [[side, *(cell for s in result["summaries"] if s["side"] == side for cell in cells(s))] for side in (OURS, PEER)]
-    header = ["", *(cell for verb in VERBS for cell in (f"{verb}: median (range)", "extra memory: median (worst)"))]
     used = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return "\n".join(
         [
-            f"As fast as the peer: save **{ratios['save']:.1f} times**, restore **{ratios['restore']:.1f} times**.",
-            "",
-            *(f"- {'Met' if t['met'] else '**MISSED**'}: {t['target']}; measured: {t['measured']}." for t in result["targets"]),
-            "",
-            *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)),
-            "",
-            f"Profile: {profile['files']} files, {profile['megabytes']:.1f} MB (deflated: {profile['deflated']:.0%});",
+            *(line for part in result["parts"] for line in part_lines(part)),
             f"{result['runs']} runs of each side on {result['date']}; {result['machine']}; {used}.",
         ]
     )
+
+
+def part_lines(part: Part) -> list[str]:
+    ratios = part["ratios"]
+    rows = [[side, *(cell for s in part["summaries"] if s["side"] == side for cell in cells(s))] for side in (OURS, PEER)]
+    header = ["", *(cell for verb in VERBS for cell in (f"{verb}: median (range)", "extra memory: median (worst)"))]
+    return [
+        f"### A profile of {part['kind']}",
+        "",
+        f"wwauth's speed in the peer's: save **{ratios['save']:.1f}**, restore **{ratios['restore']:.1f}**.",
+        "",
+        *(f"- {'Met' if t['met'] else '**MISSED**'}: {t['target']}; measured: {t['measured']}." for t in part["targets"]),
+        "",
+        *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)),
+        "",
+        f"{part['files']} files, {part['megabytes']:.1f} MB; deflate leaves {part['deflated']:.0%} of that.",
+        "",
+    ]
 
 
 def cells(s: Summary) -> list[str]:

@@ -1,5 +1,5 @@
 """
-Save and restore of one profile: wwauth beside unmodified whatsapp-web.js's RemoteAuth, in one run.
+Save and restore of two profiles: wwauth beside unmodified whatsapp-web.js's RemoteAuth, in one run.
 
 A simulated phone is linked to a real Chromium, messages and media are sent until the profile has its size, and the browser is
 closed. Then each side saves that profile to a folder store and restores it to an empty disk, in turns, every time in a new
@@ -24,8 +24,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "stores")]  # what is measured is this checkout
 
-from benchmarks._profile import GrownProfile, notes  # noqa: E402
-from benchmarks._report import MB, OURS, PEER, Measured, Result, render, summarize, write  # noqa: E402
+from benchmarks._profile import KINDS, GrownProfile, notes  # noqa: E402
+from benchmarks._report import MB, OURS, PEER, Measured, Result, part_of, render, result_of, write  # noqa: E402
 
 PEERS = ROOT / "tests" / "interop" / "node_modules"
 
@@ -34,14 +34,15 @@ Runs = dict[tuple[str, str], list[Measured]]
 
 async def main() -> int:
     options = parse()
-    with tempfile.TemporaryDirectory(prefix="wwauth-bench-", dir=options.work) as name:
-        work = Path(name)
-        say(f"building a profile of {options.megabytes} MB in a real Chromium")
-        async with GrownProfile(work / "RemoteAuth") as profile:
-            await profile.grow(at_least=options.megabytes * MB)
-            say(f"{profile.files} files, {profile.bytes_total / MB:.1f} MB; deflate makes them {profile.deflated:.0%}")
-            runs = await measure_all(profile, work, options.runs)
-            result = summarize(runs, profile, options.runs, PEERS)
+    parts = []
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory(prefix="wwauth-bench-", dir=options.work) as work:
+            say(f"building a profile of {options.megabytes} MB of {kind.name} in a real Chromium")
+            async with GrownProfile(Path(work) / "RemoteAuth", kind) as profile:
+                await profile.grow(at_least=options.megabytes * MB)
+                say(f"{profile.files} files, {profile.bytes_total / MB:.1f} MB; deflate leaves {profile.deflated:.0%} of that")
+                parts.append(part_of(await measure_all(profile, Path(work), options.runs), profile))
+    result = result_of(parts, options.runs, PEERS)
     if options.write:
         await asyncio.to_thread(write, result, ROOT / "docs" / "benchmarks.md")
     show(result, as_json=options.json)
