@@ -7,30 +7,26 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from ._launch import Launch
 from ._login import LOGOUT, ClientInfo, Login
 from ._signals import guard
-from .errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed, WWAuthError
+from .errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
 from .events import Event, EventEmitter, payload
 from .options import ClientOptions, PairWithPhoneNumber, ProxyAuthentication, check_phone_number
 from .strategies.no_auth import NoAuth
-from .web.bridge import Bridge
-from .web.browser import Browser, without_query
 from .web.flush import flush_local_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from playwright.async_api import BrowserContext, Page
 
-    from .abc import AuthenticationNeeded, AuthStrategy
+    from .abc import AuthStrategy
 
 __all__ = ["Client", "ClientInfo"]
 
 _log = logging.getLogger(__name__)
-
-# whatsapp-web.js comes from here, too; LegacySessionAuth tells its own navigation by it.
-_REFERER = "https://whatsapp.com/"
 
 _LAUNCH_OWNED = ("user_data_dir", "userDataDir")
 
@@ -108,7 +104,7 @@ class Client(EventEmitter):
         self.auth_strategy = NoAuth() if auth_strategy is None else auth_strategy
         _refuse_foreign_profile(self.options.launch_options, self.auth_strategy)
         self.auth_strategy.setup(self)
-        self._launch: _Launch | None = None
+        self._launch: Launch | None = None
         self._last_login: Login | None = None
         self._over: SessionClosed | None = None
 
@@ -133,12 +129,12 @@ class Client(EventEmitter):
             await asyncio.shield(self._launch.closing)
         if self._launch is not None:
             raise ConfigurationError("this client is initialized already: destroy() it first")
-        launch = self._launch = _Launch(self)
+        launch = self._launch = Launch(self)
         self._over = None
         self._last_login = launch.login
         if self.options.handle_signals:
             guard.add(self, self.destroy)
-        launch.starting = asyncio.create_task(self._start(launch), name="wwauth: initialize")
+        launch.starting = asyncio.create_task(launch.start(), name="wwauth: initialize")
         try:
             await asyncio.shield(launch.starting)
         except asyncio.CancelledError:
@@ -314,65 +310,18 @@ class Client(EventEmitter):
 
     # What a login asks of its client --------------------------------------------------------------------------------
 
-    def _running(self) -> _Launch:
+    def _running(self) -> Launch:
         if self._launch is None:
             raise BrowserClosed("the client is not initialized: await client.initialize() first")
         return self._launch
 
-    async def _start(self, launch: _Launch) -> None:
-        login, browser, options = launch.login, launch.browser, self.options
-        await self.auth_strategy.before_browser_initialized()
-        await browser.start(self.auth_strategy.user_data_dir)
-        login.bridge = Bridge(browser.page, login.report)
-        await login.bridge.install(options)
-        await self.auth_strategy.after_browser_initialized()
-        if options.eval_on_new_doc is not None:
-            await browser.page.add_init_script(options.eval_on_new_doc)
-        launch.task(login.run(), "login")
-        bound = options.auth_timeout_ms / 1000
-        await self._within(bound, self._open(browser.page), login, "opening the page")
-        await self._within(bound, login.alive.wait(), login, "the page's first sign of life")
-        await self._within(bound, asyncio.shield(login.known), login, "a known login state")
-
-    async def _open(self, page: Page) -> None:
-        """Go to WhatsApp Web; a network that is not there yet is tried again until the bound ends."""
-        from playwright.async_api import Error  # noqa: PLC0415
-
-        while True:
-            try:
-                await page.goto(self.options.web_url, wait_until="commit", timeout=0, referer=_REFERER)
-            except Error as exc:
-                if page.is_closed():
-                    raise BrowserClosed("the browser was closed while it opened the page") from exc
-                if "net::ERR_ABORTED" in exc.message or "interrupted by another navigation" in exc.message:
-                    return  # the page itself went on to another address
-                _log.warning("WhatsApp Web cannot be opened, trying again: %s", exc.message.splitlines()[0])
-                await asyncio.sleep(1)
-            else:
-                return
-
-    async def _within(self, bound: float, step: Awaitable[object], login: Login, phase: str) -> None:
-        try:
-            await asyncio.wait_for(step, bound)
-        except TimeoutError as exc:
-            if isinstance(exc, WWAuthError):
-                raise
-            page, state = self.page, login.level.state
-            raise AuthTimeout(
-                f"no {phase} within {bound:g} s at {without_query(page.url)} (state {state}): is the address right and the "
-                "network there? auth_timeout_ms raises the bound",
-                phase=phase,
-                url=without_query(page.url),
-                last_state=state,
-            ) from exc
-
-    def _close(self, launch: _Launch, *, reason: str | None = None, logout: bool = False) -> asyncio.Task[None]:
+    def _close(self, launch: Launch, *, reason: str | None = None, logout: bool = False) -> asyncio.Task[None]:
         """Begin to close a launch, once; all who ask wait for the same task."""
         if launch.closing is None:
             launch.closing = asyncio.create_task(self._shut(launch, reason, logout=logout), name="wwauth: close")
         return launch.closing
 
-    async def _shut(self, launch: _Launch, reason: str | None, *, logout: bool) -> None:
+    async def _shut(self, launch: Launch, reason: str | None, *, logout: bool) -> None:
         strategy = self.auth_strategy
         if launch.starting is not None and not launch.starting.done():
             launch.starting.cancel()
@@ -399,69 +348,6 @@ class Client(EventEmitter):
             await step
         except Exception as exc:  # noqa: BLE001 - whatever fails on the way out, the rest of the way is gone
             self.emit(Event.ERROR, exc)
-
-
-class _Launch:
-    """One launch of the browser, from `initialize()` to the end; also the `Host` of its login."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.options = client.options
-        self.auth_strategy = client.auth_strategy
-        self.emit = client.emit
-        self.login = Login(self)
-        self.browser = Browser(client.options, on_closed=self._browser_closed)
-        self.starting: asyncio.Task[None] | None = None
-        self.closing: asyncio.Task[None] | None = None
-        self.restart: asyncio.Task[None] | None = None
-        self.failure: WWAuthError | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def end(self, reason: str, *, logout: bool = False) -> None:
-        self._client._close(self, reason=reason, logout=logout)
-
-    def authentication_failed(self, answer: AuthenticationNeeded) -> None:
-        self.restart = asyncio.create_task(self._fail_authentication(answer), name="wwauth: auth_failure")
-        if self.starting is None or self.starting.done():  # else initialize() awaits it
-            self.restart.add_done_callback(self._task_done)
-
-    def failed(self, exc: WWAuthError) -> None:
-        self.emit(Event.ERROR, exc)
-        self._client._fail_waiters(exc)
-
-    def task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine, name=f"wwauth: {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-        return task
-
-    async def stop_tasks(self) -> None:
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (exc := task.exception()) is not None:
-            self.emit(Event.ERROR, exc)
-
-    async def _fail_authentication(self, answer: AuthenticationNeeded) -> None:
-        self.emit(Event.AUTH_FAILURE, answer.failure_event_payload)
-        if self.starting is not None:
-            await asyncio.wait([self.starting])
-        await self._client._close(self)
-        if answer.restart:
-            await self._client.initialize()
-
-    def _browser_closed(self) -> None:
-        if self.starting is not None and not self.starting.done():
-            self.failure = BrowserClosed("the browser was closed or crashed while the client was initialized")
-            self.starting.cancel()
-        else:
-            self.end("BROWSER_CLOSED")
 
 
 def _refuse_foreign_profile(launch_options: Mapping[str, Any], strategy: AuthStrategy) -> None:

@@ -10,17 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import os
-import platform
 import random
 import shutil
 import statistics
-import subprocess
 import time
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,13 +23,15 @@ from wwauth.backup import SnapshotReport, take_snapshot, validate_profile
 from wwauth.errors import SnapshotFailed
 
 from . import live
+from .evidence import write_evidence
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
 ]
-
-EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 
 # Most under the load that tears other copies.
 SHARES = {"heavy": 0.6, "bursty": 0.25, "gentle": 0.15}
@@ -55,20 +52,15 @@ async def test_every_live_snapshot_is_whole(tmp_path: Path, launch_options: dict
         for load, share in SHARES.items():
             outcome[load] = await _load(site, tmp_path / load, launch_options, load, round(total * share), seed)
         control = await _control(site, tmp_path / "control", launch_options, seed)
-    result = {
-        "what": "snapshots of a live Chromium, each opened by two fresh browsers",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"WWAUTH_SOAK_SNAPSHOTS={total} WWAUTH_SOAK_SEED={seed} make soak",
-        "chromium": await asyncio.to_thread(_version, chromium),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}, {os.cpu_count()} cores",
-        "seconds": round(time.monotonic() - began),
-        "loads": outcome,
-        "control": control,
-    }
-    EVIDENCE.mkdir(parents=True, exist_ok=True)
-    path = EVIDENCE / f"{datetime.now(UTC):%Y-%m-%d}-live-snapshots.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_evidence(
+        "live-snapshots",
+        what="snapshots of a live Chromium, each opened by two fresh browsers",
+        command=f"WWAUTH_SOAK_SNAPSHOTS={total} WWAUTH_SOAK_SEED={seed} make soak",
+        chromium=chromium,
+        seconds=round(time.monotonic() - began),
+        loads=outcome,
+        control=control,
+    )
     bad = {load: found["bad"] + found["failed"] for load, found in outcome.items() if found["bad"] or found["failed"]}
     assert not bad
     # Else the check sees nothing, or the load was none.
@@ -150,7 +142,3 @@ async def _load(site: live.Site, folder: Path, options: dict[str, Any], load: st
         "ms_with_flush": {"median": round(statistics.median(durations)), "max": round(max(durations))},
         "mb_max": round(max(report.bytes_total for report in reports) / 1e6, 1),
     }
-
-
-def _version(chromium: str) -> str:
-    return subprocess.run([chromium, "--version"], capture_output=True, text=True, check=True).stdout.strip()
