@@ -175,7 +175,7 @@ async def _back_up(client: Client, simulator: Simulator, steps: Steps, summary: 
     assert isinstance(client.auth_strategy, RemoteAuth)  # noqa: S101 - _client made it so
     with steps.step("Backup saved, while the page went on writing") as details, summary.timed("backup"):
         _note(summary, await client.auth_strategy.backup_now(), details)
-    summary.messages = _page(simulator)["messages"]
+    summary.messages = simulator.pages[-1]["messages"]
 
 
 async def _lose_everything(client: Client, data_path: Path, steps: Steps) -> None:
@@ -206,16 +206,11 @@ async def _come_back(client: Client, simulator: Simulator, steps: Steps, summary
             await ready
             details += [f"backup {(await restored).generation}", "no QR code"]
     with steps.step("Every stored record checked") as details:
-        page = _page(simulator)
+        page = (await simulator.check())[-1]
         summary.diagnosis, summary.damaged = page["diagnosis"], page["damaged"]
         details.append(f"diagnosis {page['diagnosis']}, {page['messages']} messages, {page['damaged']} damaged")
         if page["diagnosis"] != "ok" or page["damaged"] or page["messages"] < summary.messages:
             raise DemoFailed(f"the restored login is not whole: {details[0]}, {summary.messages} were saved")
-
-
-def _page(simulator: Simulator) -> dict[str, Any]:
-    page: dict[str, Any] = simulator.state()["pages"][-1]
-    return page
 
 
 def _note(summary: Summary, report: BackupReport, details: list[str]) -> None:
