@@ -147,7 +147,7 @@ def part_lines(part: Part) -> list[str]:
     return [
         f"### A profile of {part['kind']}",
         "",
-        f"wwauth's speed in the peer's: save **{ratios['save']:.1f}**, restore **{ratios['restore']:.1f}**.",
+        f"Times as fast as the peer: save **{ratios['save']:.1f}**, restore **{ratios['restore']:.1f}**.",
         "",
         *(f"- {'Met' if t['met'] else '**MISSED**'}: {t['target']}; measured: {t['measured']}." for t in part["targets"]),
         "",
@@ -179,7 +179,9 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file() and (found := re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)):
         model = found.group(1)
-    return f"{platform.system()}, {os.cpu_count()} CPUs ({model})"
+    # A busy machine makes all times longer, and favours whoever uses one CPU.
+    load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    return f"{platform.system()}, {os.cpu_count()} CPUs ({model}){load}"
 
 
 def versions(peers: Path) -> dict[str, str]:
