@@ -151,20 +151,23 @@ def browser_lives(user_data_dir: Path) -> bool:
     if True in answers:
         return True
     # With SQLite for storage, a browser might hold none of these locks.
-    if answers == {False} and not find_sqlite(user_data_dir):
+    sqlite = bool(find_sqlite(user_data_dir))
+    if answers == {False} and not sqlite:
         return False
-    return _singleton_lives(user_data_dir / "SingletonLock")
+    # Where there is no database at all, none is open: then only a process that can be seen counts.
+    return _singleton_lives(user_data_dir / "SingletonLock", unknown=bool(answers) or sqlite)
 
 
-def _singleton_lives(link: Path) -> bool:
+def _singleton_lives(link: Path, *, unknown: bool) -> bool:
+    """Tell whether the process that the lock names lives; `unknown` is the answer for one that cannot be seen from here."""
     try:
         match = re.fullmatch(r"(.+)-(\d+)", str(link.readlink()))
     except FileNotFoundError:
         return False
     except OSError:
-        return True
+        return unknown
     if match is None or match[1] != socket.gethostname():
-        return True
+        return unknown
     try:
         os.kill(int(match[2]), 0)
     except ProcessLookupError:
