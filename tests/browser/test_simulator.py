@@ -171,6 +171,9 @@ async def test_conflict_takeover_and_reconnect(opened: Callable[..., Any]) -> No
         await page.evaluate(WATCH)
         await simulator.phone.conflict()
         stopped = await the_page(simulator, stage="conflict", state="CONFLICT")
+        await simulator.phone.drop(0.1)
+        await simulator.wait_for(lambda: simulator.pages[0]["stage"] == "offline")
+        await the_page(simulator, stage="conflict", state="CONFLICT")
         with pytest.raises(ControlRefused, match="on line"):
             await simulator.phone.conflict()
         await page.evaluate(f"{SOCKET}.takeover()")
@@ -205,6 +208,8 @@ async def test_the_network_comes_back(opened: Callable[..., Any]) -> None:
         await simulator.phone.drop(0.5)
         assert simulator.pages[0]["stage"] == "offline"
         assert await simulator.phone.send_messages(3) == 0  # they wait
+        with pytest.raises(PlaywrightError, match="there is no connection"):
+            await page.evaluate(f"{SOCKET}.logout()")
         told = await the_page(simulator, stage="ready", state="CONNECTED")
         await simulator.wait_for(lambda: simulator.pages[0]["messages"] == 43)
         assert [state for _, state in await page.evaluate("window.seen")] == ["TIMEOUT", "OPENING", "CONNECTED"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -271,7 +270,8 @@ async def test_a_missing_local_storage_is_torn_unless_the_login_is_young(case: C
     page = await case.diagnose()
     assert page["diagnosis"] == "ok"
     page = await case.diagnose(storage_lag=1)
-    assert (page["diagnosis"], page["lag"]) == ("ok", 0)  # it was written again
+    assert page["diagnosis"] == "ok"  # it was written again
+    assert page["lag"] < 1
 
 
 async def test_an_older_whole_profile_is_accepted_and_its_lag_reported(case: Case) -> None:
@@ -370,4 +370,4 @@ def _kill_browser(profile: Path) -> None:
     ]
     for process in found:
         if "chrom" in process.name():
-            process.send_signal(signal.SIGKILL)
+            process.kill()

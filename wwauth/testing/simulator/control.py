@@ -38,6 +38,8 @@ def control_routes(simulator: Simulator) -> list[Route]:
                 await simulator.check()
         except ControlRefused as exc:
             return _refusal(exc)
+        except TimeoutError:
+            return _refusal(ControlRefused("a page did not answer: is its browser still open, and not frozen?", status=504))
         return _Json(simulator.state())
 
     def endpoint(name: str) -> Callable[[Request], Awaitable[Response]]:
@@ -56,7 +58,7 @@ def control_routes(simulator: Simulator) -> list[Route]:
     return [
         Route("/control/state", state, methods=["GET"]),
         *(Route(f"/control/{name}", endpoint(name), methods=["POST"]) for name in commands),
-        Route("/control/{name}", _unknown(commands), methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
+        Route("/control/{name}", _other(commands), methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
 
 
@@ -88,11 +90,13 @@ async def _message(phone: Phone, query: _Query) -> int:
     return await phone.send_messages(query.number("n", 1), query.number("size", 1_000), query.optional("device"))
 
 
-def _unknown(commands: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+def _other(commands: dict[str, _Command]) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         name = request.path_params["name"]
-        if name in commands:
-            return _refusal(ControlRefused(f"/control/{name} is asked for with POST, not {request.method}", status=405))
+        method = "GET" if name == "state" else "POST"
+        if name in {*commands, "state"}:
+            refusal = ControlRefused(f"/control/{name} is asked for with {method}, not {request.method}", status=405)
+            return _refusal(refusal, {"allow": method})
         names = ", ".join(sorted([*commands, "state"]))
         return _refusal(ControlRefused(f"there is no /control/{name}: use one of {names}", status=404))
 
@@ -107,8 +111,8 @@ def _refuse_browsers(request: Request) -> None:
         )
 
 
-def _refusal(exc: ControlRefused) -> Response:
-    return _Json({"ok": False, "error": str(exc)}, status_code=exc.status)
+def _refusal(exc: ControlRefused, headers: dict[str, str] | None = None) -> Response:
+    return _Json({"ok": False, "error": str(exc)}, exc.status, headers)
 
 
 class _Json(JSONResponse):

@@ -47,8 +47,11 @@ export class Connection {
     this.open();
   }
 
+  // Tells whether there was a connection to send it on.
   send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
   }
 
   end() {

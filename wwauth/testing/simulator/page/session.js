@@ -85,7 +85,7 @@ export class Session {
   async logout() {
     if (!this.#ratchet) throw new Error('there is no login to end');
     const done = new Promise((resolve) => (this.#loggingOut = resolve));
-    this.#connection.send({ type: 'logout' });
+    this.#ask({ type: 'logout' });
     await done;
   }
 
@@ -122,7 +122,7 @@ export class Session {
     if (typeof phone !== 'string' || !/^[1-9][0-9]{6,14}$/.test(phone)) throw new Error(`invalid phone number ${phone}`);
     if (typeof showNotification !== 'boolean') throw new Error('showNotification is not a boolean');
     const code = new Promise((resolve) => (this.#waitingForCode = resolve));
-    this.#connection.send({ type: 'code', phone });
+    this.#ask({ type: 'code', phone });
     return code;
   }
 
@@ -131,11 +131,16 @@ export class Session {
     if (this.#stage === 'code') this.refreshQR();
   }
 
+  #ask(message) {
+    if (!this.#connection.send(message)) throw new Error('there is no connection');
+  }
+
   // -- the connection ------------------------------------------------------------------------------------------------
 
   #opened() {
     if (this.models.Socket.state === 'TIMEOUT') this.#setState('OPENING');
     this.#hello();
+    if (this.models.Socket.state === 'CONFLICT') return; // only a takeover ends that
     if (this.#ratchet) this.#login();
     else this.#connection.send({ type: 'qr' });
   }
