@@ -193,8 +193,8 @@ def busy_profile(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 async def test_a_busy_profile_is_copied_without_waiting_for_ever(tmp_path: Path, busy_profile: Path) -> None:
-    report = await take_snapshot(busy_profile, tmp_path / "copy", quiet_for=0.1)
-    assert not report.quiet
+    # Whether it meets a quiet moment is the machine's to say; that it ends, and whole, is not.
+    await take_snapshot(busy_profile, tmp_path / "copy", quiet_for=0.1)
     validate_profile(tmp_path / "copy", origin=ORIGIN, strict=True)
 
 
@@ -309,7 +309,7 @@ def test_a_browser_lives_as_long_as_its_lock_on_the_database(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Chromium has no SingletonLock there")
-@pytest.mark.parametrize(("target", "lives"), [("{host}-{pid}", True), ("elsewhere-1", True), ("{host}-{dead}", False)])
+@pytest.mark.parametrize(("target", "lives"), [("{host}-{pid}", True), ("{host}-{dead}", False)])
 def test_without_locks_to_ask_the_singleton_lock_tells(tmp_path: Path, target: str, *, lives: bool) -> None:
     import socket
 
@@ -318,6 +318,16 @@ def test_without_locks_to_ask_the_singleton_lock_tells(tmp_path: Path, target: s
     name = target.format(host=socket.gethostname(), pid=os.getpid(), dead=dead.pid)
     (tmp_path / "SingletonLock").symlink_to(name)
     assert browser_lives(tmp_path) is lives
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Chromium has no SingletonLock there")
+def test_a_lock_of_another_host_counts_where_there_is_something_to_lose(tmp_path: Path) -> None:
+    (tmp_path / "SingletonLock").symlink_to("elsewhere-1")
+    assert not browser_lives(tmp_path)
+    # With SQLite for storage, there may be no lock that could be asked.
+    (tmp_path / "Default").mkdir()
+    (tmp_path / "Default" / "LocalStorage").write_bytes(b"SQLite format 3\0")
+    assert browser_lives(tmp_path)
 
 
 async def test_the_event_loop_turns_while_a_big_profile_is_copied(tmp_path: Path) -> None:
