@@ -75,6 +75,15 @@ def test_the_standard_library_reads_it(tmp_path: Path, source: Path) -> None:
     assert (methods["random"], methods["text"], methods["mixed"]) == (zipfile.ZIP_STORED, *[zipfile.ZIP_DEFLATED] * 2)
 
 
+def test_it_is_the_same_format_without_the_fast_library(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wwauth.backup import archive
+
+    monkeypatch.setattr(archive, "isal_zlib", None)
+    write_archive(source, tmp_path / "a.zip")
+    read_archive(tmp_path / "a.zip", tmp_path / "back")
+    assert tree(tmp_path / "back") == tree(source)
+
+
 @pytest.mark.interop
 def test_the_unmodified_peers_unzipper_reads_it(tmp_path: Path, source: Path, require_optional: RequireOptional) -> None:
     require_optional(
