@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from .codes import Codes
 from .errors import ControlRefused
 
 if TYPE_CHECKING:
@@ -26,13 +27,6 @@ __all__ = ["Page"]
 _log = logging.getLogger(__name__)
 
 PUSHNAME = "Simulated phone"
-
-# As on the real site's screen: no I, O, 0 and U to be mistaken.
-_CODE_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTVWXYZ"
-_CODE_LENGTH = 8
-
-# The real site's references are about this long; the digit in front is their version.
-_REF_BYTES = 96
 
 # How much a page is sent at once: it stores that in one transaction.
 _BATCH_COUNT, _BATCH_BYTES = 25, 1_000_000
@@ -54,10 +48,9 @@ class Page:
         self.id = ""
         self.device: Device | None = None
         self.is_online = False
-        self.ref: str | None = None
-        self.code: str | None = None
         self.keys: dict[str, str] = {}
         self.report: dict[str, Any] = dict.fromkeys(_REPORTED)
+        self.codes = Codes(hub, self.send)
         self._hub = hub
         self._socket = socket
         self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
@@ -73,9 +66,6 @@ class Page:
             "stored": self._on_stored,
         }
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._refs_left = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._code_number = ""
         self._linking: tuple[Device, asyncio.Future[None]] | None = None
         self._challenge: tuple[Device, bytes] | None = None
         self._in_flight: tuple[int, int] | None = None
@@ -105,8 +95,7 @@ class Page:
     def _end(self) -> None:
         self.is_gone = True
         self.is_online = False
-        self._stop_refs()
-        self.code = None
+        self.codes.clear()
         gone = ConnectionError("the page has gone")
         if self._linking is not None and not self._linking[1].done():
             self._linking[1].set_exception(gone)
@@ -144,7 +133,7 @@ class Page:
             "id": self.id,
             "device": self.device.id if self.device else None,
             "qr": self.qr,
-            "code": self.code,
+            "code": self.codes.code,
             "behind": self.device.behind if self.device else 0,
             **self.report,
         }
@@ -189,48 +178,15 @@ class Page:
     @property
     def qr(self) -> str | None:
         """The text of the code on the page's screen."""
-        if self.ref is None:
+        if self.codes.ref is None:
             return None
-        return ",".join((self.ref, *(self.keys[name] for name in ("noisePub", "identity", "adv", "platform"))))
+        return ",".join((self.codes.ref, *(self.keys[name] for name in ("noisePub", "identity", "adv", "platform"))))
 
     async def _on_qr(self, _message: dict[str, Any]) -> None:
-        self.code = None
-        self._refs_left = self._hub.timings.qr_refs
-        self.next_ref()
-
-    def next_ref(self) -> None:
-        """Put the next code on the screen; after the round's last one there is none."""
-        self._stop_refs()
-        if self._refs_left <= 0:
-            self.send("idle")
-            self._hub.changed()
-            return
-        self._refs_left -= 1
-        self.ref = "2@" + base64.b64encode(secrets.token_bytes(_REF_BYTES)).decode()
-        self.send("ref", ref=self.ref)
-        self._timer = asyncio.get_running_loop().call_later(self._hub.timings.qr_refresh, self.next_ref)
-        self._hub.changed()
-
-    def _stop_refs(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self.ref is not None:
-            self._hub.old_refs.append(self.ref)
-            self.ref = None
+        self.codes.begin_round()
 
     async def _on_code(self, message: dict[str, Any]) -> None:
-        self._stop_refs()
-        self.code = "".join(secrets.choice(_CODE_ALPHABET) for _ in range(_CODE_LENGTH))
-        self._code_number = str(message["phone"])
-        self._timer = asyncio.get_running_loop().call_later(self._hub.timings.code_lifetime, self._code_ended)
-        self.send("code", code=self.code)
-        self._hub.changed()
-
-    def _code_ended(self) -> None:
-        self.code = None
-        self.send("idle")
-        self._hub.changed()
+        self.codes.show_pairing_code(str(message["phone"]))
 
     # -- linking -----------------------------------------------------------------------------------------------------
 
@@ -247,9 +203,8 @@ class Page:
         """
         if self._linking is not None:
             raise ControlRefused("this page is being linked already: wait for it", status=409)
-        device = self._hub.new_device(number or self._code_number, base64.b64decode(self.keys["noise"]))
-        self._stop_refs()
-        self.code = None
+        device = self._hub.new_device(number or self.codes.phone, base64.b64decode(self.keys["noise"]))
+        self.codes.clear()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._linking = (device, done)
         self.send(

@@ -73,7 +73,7 @@ class Phone:
                 "ref,noise key,identity key,ADV secret,platform"
             )
         ref = parts[0]
-        page = next((page for page in self._hub.pages if page.ref == ref), None)
+        page = next((page for page in self._hub.pages if page.codes.ref == ref), None)
         if page is None:
             if ref in self._hub.old_refs:
                 raise ControlRefused(
@@ -92,7 +92,7 @@ class Phone:
             ControlRefused: No page shows this code.
         """
         wanted = code.replace("-", "").replace(" ", "").upper()
-        page = next((page for page in self._hub.pages if page.code is not None and page.code == wanted), None)
+        page = next((page for page in self._hub.pages if page.codes.code == wanted), None)
         if page is None:
             raise ControlRefused(f"no page shows the pairing code {code!r}: type the one on the screen now")
         return (await page.link(None, timeout=_LINK_TIMEOUT)).id
@@ -161,11 +161,11 @@ class Phone:
 
     async def rotate_qr(self) -> None:
         """Have every page that shows a code show its next one."""
-        pages = [page for page in self._hub.pages if page.ref is not None]
+        pages = [page for page in self._hub.pages if page.codes.ref is not None]
         if not pages:
             raise ControlRefused("no page shows a code: open one that is not linked", status=409)
         for page in pages:
-            page.next_ref()
+            page.codes.next_ref()
 
     async def forget(self) -> None:
         """Make the server forget every device, as if the account had been reset: their logins are rejected from now on."""

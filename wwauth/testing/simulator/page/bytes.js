@@ -1,4 +1,4 @@
-// Bytes, their texts and their hashes.
+// Bytes, their texts and their hashes; and time.
 
 const CHUNK = 0x8000;
 
@@ -37,3 +37,5 @@ export const advance = async (value, steps) => {
   for (let step = 0; step < steps; step++) value = await sha256(value);
   return value;
 };
+
+export const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));

@@ -69,7 +69,14 @@ export const loadKeys = async (databases) => {
   };
 };
 
-export const sign = async (keys, data) => new Uint8Array(await crypto.subtle.sign(HASH, keys.noise.privateKey, data));
+const sign = async (keys, data) => new Uint8Array(await crypto.subtle.sign(HASH, keys.noise.privateKey, data));
+
+// What the server asks for at each login: its nonce, the device and the ratchet, signed with the stored key.
+export const prove = async (keys, nonce, { device, index, value }) => {
+  const text = [utf8('wwauth-login|'), decodeB64(nonce), utf8(`|${device}|${index}|`), value];
+  const signature = await sign(keys, new Uint8Array(text.flatMap((part) => [...part])));
+  return { index, value: encodeB64(value), signature: encodeB64(signature) };
+};
 
 export const noiseKeysFit = async (keys) => {
   if (keys.noiseRaw.length !== RAW_POINT) return false;

@@ -1,17 +1,16 @@
 // The life of the page: Socket.state, codes, logins, the first sync, and the ends of it.
 
 import { diagnose } from './audit.js';
-import { decodeB64, encodeB64, utf8 } from './bytes.js';
+import { encodeB64, sleep } from './bytes.js';
 import { Connection } from './connection.js';
-import { DEVICE_PLATFORM, loadKeys, makeKeys, sign, storeKeys } from './keys.js';
+import { DEVICE_PLATFORM, loadKeys, makeKeys, prove, storeKeys } from './keys.js';
 import { auditMessages } from './messages.js';
 import { messageModel, wid } from './models.js';
 import { exclusively, openAll, read, wipe } from './places.js';
 import { Ratchet } from './ratchet.js';
+import { sync } from './sync.js';
 
 const UNPAIRED = ['UNPAIRED', 'UNPAIRED_IDLE'];
-
-const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 const id = () => encodeB64(crypto.getRandomValues(new Uint8Array(12))).replace(/[+/=]/g, '-');
 
@@ -251,11 +250,7 @@ export class Session {
 
   async #prove(nonce) {
     await this.#ratchet.between(async () => {
-      const { device, index, value } = this.#ratchet.state;
-      const bar = utf8('|');
-      const parts = [utf8('wwauth-login'), bar, decodeB64(nonce), bar, utf8(device), bar, utf8(String(index)), bar, value];
-      const signature = await sign(this.keys, new Uint8Array(parts.flatMap((part) => [...part])));
-      this.#connection.send({ type: 'proof', index, value: encodeB64(value), signature: encodeB64(signature) });
+      this.#connection.send({ type: 'proof', ...(await prove(this.keys, nonce, this.#ratchet.state)) });
     });
   }
 
@@ -269,31 +264,19 @@ export class Session {
     if (!Socket.hasSynced) this.#sync();
   }
 
-  // The first sync: messages that waited, and progress. A lost connection ends it; the next one begins anew.
+  // A lost connection ends it; the next one begins anew.
   async #sync() {
-    this.#abortSync();
     const run = (this.#syncing = {});
-    const begun = this.#ratchet.state.count;
-    const { Socket, Cmd } = this.models;
     const quick = this.#config.fast_restore && this.#found.diagnosis === 'whole';
     if (!quick) {
       this.onSettled();
-      for (let waited = 0; waited < this.#config.listener_wait && !Socket.listens('change:hasSynced'); waited += 0.05) await sleep(0.05);
-      const { sync_steps: steps, sync_delay: delay } = this.#config;
-      for (let step = 1, done = 0; done < 1 && this.#syncing === run; step++) {
-        await sleep(delay / steps);
-        const expected = this.#syncedAtLeast - begun;
-        done = Math.min(1, step / steps, expected > 0 ? (this.#ratchet.state.count - begun) / expected : 1);
-        const progress = Math.floor(100 * done);
-        if (this.#syncing !== run || progress === this.models.progress) continue;
-        this.models.progress = progress;
-        Cmd.trigger('offline_progress_update_from_bridge');
-      }
+      const stored = () => this.#ratchet?.state.count ?? 0;
+      await sync(this.models, this.#config, { stored, expected: this.#syncedAtLeast, goesOn: () => this.#syncing === run });
     }
     if (this.#syncing !== run) return;
     this.#syncing = null;
     this.#stage = 'ready';
-    Socket.set({ hasSynced: true });
+    this.models.Socket.set({ hasSynced: true });
     this.onSettled();
     this.#changed();
   }
