@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +22,6 @@ from .._files import remove_tree
 from ..client import Client
 from ..errors import WWAuthError
 from ..strategies.remote_auth import RemoteAuth
-from ..web.processes import kill_tree
 from ._console import Steps, megabytes
 
 if TYPE_CHECKING:
@@ -182,7 +184,7 @@ async def _lose_everything(client: Client, data_path: Path, steps: Steps) -> Non
     with steps.step("Chromium killed (SIGKILL), the whole data path deleted"):
         async with _meanwhile(client.wait_for("disconnected", timeout=_PATIENCE)) as ended:
             if (pid := client.browser_pid) is not None:
-                kill_tree(pid)
+                os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
             # At once: a last backup from the dead browser's profile would make it too easy.
             await asyncio.to_thread(shutil.rmtree, data_path, ignore_errors=True)
             await ended
