@@ -24,7 +24,7 @@ from wwauth.errors import (
     SessionClosed,
     SessionInUse,
 )
-from wwauth.web.processes import is_running
+from wwauth.web.processes import is_running, kill_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,7 +242,7 @@ async def test_a_killed_browser_is_told_once(
     launch = it.client._launch
     assert launch is not None
     assert launch.browser.pid is not None
-    os.kill(launch.browser.pid, signal.SIGKILL)
+    kill_tree(launch.browser.pid)
     assert await it.client.wait_for("disconnected", timeout=20) == "BROWSER_CLOSED"
     assert it.names.count("disconnected") == 1
 

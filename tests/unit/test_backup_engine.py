@@ -445,8 +445,8 @@ async def test_a_kill_during_a_save_leaves_a_committed_backup(tmp_path: Path, st
         assert beside(profile) == {SESSION}
         if committed:
             restored = await engine.restore(profile)
-            # The one that was told, or one that was committed just before the kill.
-            assert restored.generation in {committed, committed + 1}
+            # The one that was told, or one that was committed between the telling and the kill.
+            assert restored.generation >= committed
             committed = restored.generation
             records = (profile / LOG).read_bytes()[7:]
             assert len({records[at : at + 9] for at in range(0, 9000, 9)}) == 1

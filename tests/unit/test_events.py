@@ -17,7 +17,8 @@ async def settle() -> None:
 
 
 async def test_sync_and_async_handlers_get_the_arguments_they_take() -> None:
-    emitter, seen = EventEmitter(), []
+    emitter = EventEmitter()
+    seen: list[tuple[Any, ...]] = []
 
     @emitter.on("loading_screen")
     def both(percent: int, text: str) -> None:
@@ -38,7 +39,9 @@ async def test_sync_and_async_handlers_get_the_arguments_they_take() -> None:
 
 
 async def test_a_handler_that_raises_is_emitted_as_error_and_the_others_run() -> None:
-    emitter, errors, seen = EventEmitter(), [], []
+    emitter = EventEmitter()
+    errors: list[Exception] = []
+    seen: list[str] = []
     boom = ValueError("sync"), ValueError("async")
 
     @emitter.on("ready")

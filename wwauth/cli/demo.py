@@ -184,11 +184,18 @@ async def _lose_everything(client: Client, data_path: Path, steps: Steps) -> Non
     with steps.step("Chromium killed (SIGKILL), the whole data path deleted"):
         async with _meanwhile(client.wait_for("disconnected", timeout=_PATIENCE)) as ended:
             if (pid := client.browser_pid) is not None:
-                os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+                _kill(pid)
             # At once: a last backup from the dead browser's profile would make it too easy.
             await asyncio.to_thread(shutil.rmtree, data_path, ignore_errors=True)
             await ended
         await asyncio.to_thread(remove_tree, data_path)
+
+
+def _kill(pid: int) -> None:
+    if sys.platform == "win32":
+        os.kill(pid, signal.SIGTERM)  # which is TerminateProcess there
+    else:
+        os.kill(pid, signal.SIGKILL)
 
 
 async def _come_back(client: Client, simulator: Simulator, steps: Steps, summary: Summary) -> None:
