@@ -12,7 +12,7 @@ from ._login import LOGOUT, ClientInfo, Login
 from ._signals import guard
 from .errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
 from .events import Event, EventEmitter, payload
-from .options import ClientOptions, PairWithPhoneNumber, ProxyAuthentication, check_phone_number
+from .options import ClientOptions, PairWithPhoneNumber, ProxyAuthentication
 from .strategies.no_auth import NoAuth
 from .web.flush import flush_local_storage
 
@@ -283,8 +283,8 @@ class Client(EventEmitter):
             PairingRefused: WhatsApp gave no code, in its words.
             BrowserClosed: The client is not initialized.
         """
-        pair = PairWithPhoneNumber(
-            phone_number=check_phone_number(phone_number), show_notification=show_notification, interval_ms=interval_ms
+        pair = PairWithPhoneNumber.checked(
+            phone_number=phone_number, show_notification=show_notification, interval_ms=interval_ms
         )
         login = self._running().login
         return await login.request_pairing_code(pair.phone_number, pair.show_notification, pair.interval_ms / 1000)

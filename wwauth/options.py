@@ -15,12 +15,31 @@ __all__ = ["ClientOptions", "PairWithPhoneNumber", "ProxyAuthentication"]
 # Longer is a mistake (or an overflow of a timer: whatsapp-web.js's clamps to 1 ms), and infinity is not a bound.
 _MAX_MS = 2**31 - 1
 
+# Their values may hold a password, which no message shows.
+_SECRET = {"launch_options", "proxy_authentication"}
+
 Milliseconds = Annotated[float, Field(strict=True, ge=0, le=_MAX_MS, allow_inf_nan=False)]
-PositiveMilliseconds = Annotated[float, Field(strict=True, gt=0, le=_MAX_MS, allow_inf_nan=False)]
+Positive  # Their values may hold a password, which no message shows.
+_SECRET = {"launch_options", "proxy_authentication"}
+
+Milliseconds = Annotated[float, Field(strict=True, gt=0, le=_MAX_MS, allow_inf_nan=False)]
 
 
 class _Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    @classmethod
+    def checked(cls, **values: object) -> Self:
+        """
+        Build the options; the caller's objects are copied, never kept.
+
+        Raises:
+            ConfigurationError: Names each wrong option, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            raise ConfigurationError("; ".join(_sentence(error, values) for error in exc.errors())) from None
 
 
 class PairWithPhoneNumber(_Options):
@@ -40,7 +59,10 @@ class PairWithPhoneNumber(_Options):
     @field_validator("phone_number")
     @classmethod
     def _digits(cls, value: str) -> str:
-        return check_phone_number(value)
+        # E.164 without the plus sign.
+        if not (value.isascii() and value.isdigit()) or not 6 <= len(value) <= 15:
+            raise ValueError("use the international form, 6 to 15 digits only, such as '12025550108'")
+        return value
 
 
 class ProxyAuthentication(_Options):
@@ -69,19 +91,6 @@ class ClientOptions(_Options):
     pair_with_phone_number: PairWithPhoneNumber | None
     handle_signals: bool
 
-    @classmethod
-    def checked(cls, **values: object) -> Self:
-        """
-        Build the options; the caller's objects are copied, never kept.
-
-        Raises:
-            ConfigurationError: Names each wrong option, its value and what is allowed.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as exc:
-            raise ConfigurationError("; ".join(_sentence(error, values) for error in exc.errors())) from None
-
     @field_validator("web_url")
     @classmethod
     def _http(cls, value: str) -> str:
@@ -102,24 +111,10 @@ class ClientOptions(_Options):
         }
 
 
-def check_phone_number(value: object) -> str:
-    """
-    Return the number's digits.
-
-    Raises:
-        ValueError: Not a string of 6 to 15 digits (E.164 without the plus sign).
-    """
-    if not isinstance(value, str) or not (value.isascii() and value.isdigit()) or not 6 <= len(value) <= 15:
-        raise ConfigurationError(
-            f"invalid phone_number {value!r}: use the international form, 6 to 15 digits only, such as '12025550108'"
-        )
-    return value
-
-
 def _sentence(error: Mapping[str, Any], values: Mapping[str, object]) -> str:
     name = ".".join(str(part) for part in error["loc"])
     value: object = values
     for part in error["loc"]:
         value = value.get(part, "nothing") if isinstance(value, dict) else value
-    shown = "…" if "password" in name else repr(value)
+    shown = "…" if error["loc"][0] in _SECRET else repr(value)
     return f"invalid {name} {shown}: {error['msg'].removeprefix('Value error, ')}"

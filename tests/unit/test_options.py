@@ -45,9 +45,14 @@ def test_a_wrong_option_is_named(name: str, value: Any) -> None:
 
 
 def test_a_password_is_in_no_error_and_no_repr() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        Client(proxy_authentication={"username": "me", "password": "hunter2", "extra": "x"})
-    assert "hunter2" not in str(caught.value)
+    for wrong in (
+        {"username": "me", "password": "hunter2", "extra": "x"},
+        "me:hunter2",
+        {"username": 5, "password": "hunter2"},
+    ):
+        with pytest.raises(ConfigurationError, match="proxy_authentication") as caught:
+            Client(proxy_authentication=wrong)  # type: ignore[arg-type]
+        assert "hunter2" not in str(caught.value)
     client = Client(
         launch_options={"proxy": {"server": "http://127.0.0.1:1", "password": "hunter2"}},
         proxy_authentication={"username": "me", "password": "hunter2"},
