@@ -19,10 +19,7 @@ _MAX_MS = 2**31 - 1
 _SECRET = {"launch_options", "proxy_authentication"}
 
 Milliseconds = Annotated[float, Field(strict=True, ge=0, le=_MAX_MS, allow_inf_nan=False)]
-Positive  # Their values may hold a password, which no message shows.
-_SECRET = {"launch_options", "proxy_authentication"}
-
-Milliseconds = Annotated[float, Field(strict=True, gt=0, le=_MAX_MS, allow_inf_nan=False)]
+PositiveMilliseconds = Annotated[float, Field(strict=True, gt=0, le=_MAX_MS, allow_inf_nan=False)]
 
 
 class _Options(BaseModel):
