@@ -211,7 +211,7 @@ async def test_a_cancelled_snapshot_leaves_nothing(tmp_path: Path, busy_profile:
 async def test_a_copy_in_which_a_table_came_and_went_is_tried_again_and_given_up(tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "profile")
     manifest = profile / INDEXED_DB / MANIFEST
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
 
     def rewrite() -> None:
         number = 10
@@ -220,10 +220,12 @@ async def test_a_copy_in_which_a_table_came_and_went_is_tried_again_and_given_up
             with manifest.open("ab") as file:
                 file.write(frame([edit(tables={number: 5048})], offset=manifest.stat().st_size))
             number += 1
+            begun.set()
 
     writer = threading.Thread(target=rewrite)
     writer.start()
     try:
+        await asyncio.to_thread(begun.wait)
         with pytest.raises(SnapshotFailed, match=r"no consistent copy in \d+ attempts"):
             await take_snapshot(profile, tmp_path / "copy", timeout=0.3)
     finally:
