@@ -50,6 +50,16 @@ class Launch:
 
     async def start(self) -> None:
         """Start the browser and go to the page; return when the page's login state is known. See `Client.initialize`."""
+        from playwright.async_api import Error  # noqa: PLC0415 - 0.3 s that only a launch needs
+
+        try:
+            await self._start()
+        except Error as exc:
+            if self.browser.is_gone(exc):
+                raise BrowserClosed("the browser was closed or crashed while the client was initialized") from exc
+            raise
+
+    async def _start(self) -> None:
         strategy, options, login, browser = self.auth_strategy, self.options, self.login, self.browser
         await strategy.before_browser_initialized()
         await browser.start(strategy.user_data_dir)

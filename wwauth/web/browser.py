@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import sys
 import tempfile
 import weakref
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from .._files import make_private_dir, remove_tree
-from ..errors import BrowserClosed, BrowserNotFound, ConfigurationError, SessionInUse
+from ..errors import AuthTimeout, BrowserClosed, BrowserNotFound, ConfigurationError, SessionInUse
 from .find import find_chromium
-from .processes import is_running, kill_tree, profile_owner, wait_for_exit
+from .processes import is_running, kill_tree, profile_owner, remove_socket_folder, wait_for_exit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -34,6 +35,11 @@ _T = TypeVar("_T")
 _CLOSE_TIMEOUT = 5.0
 _KILL_TIMEOUT = 5.0
 
+# For the browser to say that it is up, and then to answer; Playwright's own is three minutes.
+_START_TIMEOUT = 30.0
+
+_WATCH_INTERVAL = 1.0
+
 # Puppeteer's and Playwright's browsers say that they are automated; whatsapp-web.js adds the same argument.
 _NOT_AUTOMATED = "--disable-blink-features=AutomationControlled"
 
@@ -46,13 +52,18 @@ class _Remains:
     """What must not outlive this process; apart from the Browser, for the finalizer that runs at interpreter exit."""
 
     pid: int | None = None
-    folder: Path | None = None
+    profile: Path | None = None
+    throw_away: bool = False
 
     def clear(self) -> None:
-        if self.pid is not None and is_running(self.pid):
-            kill_tree(self.pid)
-        if self.folder is not None:
-            remove_tree(self.folder)
+        if self.pid is not None:
+            if is_running(self.pid):
+                kill_tree(self.pid)
+            if self.profile is not None:
+                remove_socket_folder(self.profile, self.pid)
+        if self.profile is not None and self.throw_away:
+            remove_tree(self.profile)
+        self.pid = self.profile = None
 
 
 @dataclass(eq=False)
@@ -74,6 +85,8 @@ class Browser:
     _page: Page | None = None
     _remains: _Remains = field(default_factory=_Remains)
     _stopping: bool = False
+    _watch: asyncio.Task[None] | None = None
+    _owner_before: tuple[str, int] | None = None
 
     @property
     def context(self) -> BrowserContext:
@@ -89,6 +102,10 @@ class Browser:
             raise BrowserClosed("the browser is not running: await client.initialize() first")
         return self._page
 
+    def is_gone(self, exc: Exception) -> bool:
+        """Tell whether Playwright raised this because the browser has ended."""
+        return "has been closed" in str(exc) or self._page is None or self._page.is_closed()
+
     async def start(self, user_data_dir: Path | None) -> None:
         """
         Launch Chromium on `user_data_dir`, or on a throw-away profile.
@@ -97,49 +114,66 @@ class Browser:
             BrowserNotFound: None is installed, or it cannot be started as it is.
             SessionInUse: Another browser runs on the profile.
             BrowserClosed: It ended while it started.
+            AuthTimeout: It did not come up in time.
         """
         from playwright.async_api import Error, async_playwright  # noqa: PLC0415 - 0.3 s that only a launch needs
 
         weakref.finalize(self, _Remains.clear, self._remains)
         if user_data_dir is None:
-            user_data_dir = self._remains.folder = Path(tempfile.mkdtemp(prefix="wwauth-"))
+            user_data_dir = Path(tempfile.mkdtemp(prefix="wwauth-"))
+            self._remains.throw_away = True
         else:
             await asyncio.to_thread(make_private_dir, user_data_dir)
-        self.user_data_dir = user_data_dir
-        self._playwright = await _to_the_end(async_playwright().start(), lambda driver: driver.stop())
+        self.user_data_dir = self._remains.profile = user_data_dir
+        try:
+            self._playwright = await _to_the_end(async_playwright().start(), lambda driver: driver.stop())
+        except Exception as exc:
+            # Playwright raises what has no type of its own when its driver dies so early.
+            raise BrowserClosed(f"Playwright's driver did not start: {exc}") from exc
         arguments = self._arguments(bundled=self._playwright.chromium.executable_path)
+        self._owner_before = profile_owner(user_data_dir)
         launch = self._playwright.chromium.launch_persistent_context(user_data_dir, **arguments)
         try:
-            self._context = await _to_the_end(launch, lambda context: context.close())
-        except Error as exc:
-            raise _launch_error(exc, user_data_dir) from exc
-        self._context.on("close", lambda _: self._closed())
-        self._page = self._context.pages[0] if self._context.pages else await self._context.new_page()
-        await self._look_at_browser()
+            self._context = await _to_the_end(launch, lambda context: context.close(), hurry=self._kill_by_lock)
+            self._context.on("close", lambda _: self._closed())
+            async with asyncio.timeout(_START_TIMEOUT):
+                self._page = self._context.pages[0] if self._context.pages else await self._context.new_page()
+                await self._look_at_browser()
+        except (Error, TimeoutError) as exc:
+            error = _launch_error(exc, user_data_dir)
+            if not isinstance(error, SessionInUse):
+                self._kill_by_lock()
+            raise error from exc
+        self._watch = asyncio.create_task(self._watch_process(), name="wwauth: browser watch")
 
     async def stop(self) -> None:
         """End the browser gracefully, else by force, and remove a throw-away profile; a dead browser is no error."""
         self._stopping = True
         try:
-            if self._context is not None:
-                await self._close_context(self._context)
-            await self._kill()
+            if self._watch is not None:
+                self._watch.cancel()
+            closed = self._context is None or await self._close_context(self._context)
+            await self._kill(patience=_CLOSE_TIMEOUT if closed else 0.0)
             if self._playwright is not None:
                 await _bounded(self._playwright.stop(), _CLOSE_TIMEOUT, "Playwright's driver did not stop")
         finally:
             await asyncio.to_thread(self._remains.clear)
-            self._remains.pid = self._remains.folder = None
-            self._context = self._page = self._playwright = None
+            self._context = self._page = self._playwright = self._watch = None
 
-    async def _close_context(self, context: BrowserContext) -> None:
+    def abandon(self) -> None:
+        """Kill the browser and remove a throw-away profile, at once and blocking: the process is about to end."""
+        self._remains.clear()
+
+    async def _close_context(self, context: BrowserContext) -> bool:
         from playwright.async_api import Error  # noqa: PLC0415
 
         with contextlib.suppress(Error):  # it has closed already
-            await _bounded(context.close(), _CLOSE_TIMEOUT, "the browser did not close in time and is killed")
+            return await _bounded(context.close(), _CLOSE_TIMEOUT, "the browser did not close in time and is killed")
+        return True
 
-    async def _kill(self) -> None:
+    async def _kill(self, *, patience: float) -> None:
         # Without a pid the launch itself failed or was cancelled; then the driver ends what it had started.
-        if self.pid is None or await wait_for_exit(self.pid, timeout=_CLOSE_TIMEOUT):
+        if self.pid is None or await wait_for_exit(self.pid, timeout=patience):
             return
         kill_tree(self.pid)
         if not await wait_for_exit(self.pid, timeout=_KILL_TIMEOUT):
@@ -148,6 +182,21 @@ class Browser:
     def _closed(self) -> None:
         if not self._stopping:
             self.on_closed()
+
+    def _kill_by_lock(self) -> None:
+        """Kill a browser that did not get as far as telling its pid, by the one that it wrote into the profile."""
+        assert self.user_data_dir is not None  # noqa: S101 - there is none to kill before
+        owner = profile_owner(self.user_data_dir)
+        # What was there before the launch is another's.
+        if self.pid is None and owner not in {None, self._owner_before} and owner[0] == platform.node():
+            self.pid = self._remains.pid = owner[1]
+            kill_tree(self.pid)
+
+    async def _watch_process(self) -> None:
+        """Notice the end that Playwright does not tell of: when its driver is killed, the browser goes with it."""
+        while self.pid is not None and await asyncio.to_thread(is_running, self.pid):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_WATCH_INTERVAL)
+        self._closed()
 
     async def _look_at_browser(self) -> None:
         """Learn the main process's id, and the user agent of a browser that a person would use."""
@@ -184,6 +233,7 @@ class Browser:
             "handle_sigterm": False,
             "handle_sighup": False,
             "bypass_csp": options.bypass_csp,
+            "timeout": _START_TIMEOUT * 1000,
             **given,
             "args": args,
         }
@@ -223,30 +273,44 @@ def _launch_error(exc: Exception, user_data_dir: Path) -> Exception:
             holder=holder,
             pid=owner[1] if owner else None,
         )
-    return BrowserClosed(f"the browser ended while it started: {text.strip().splitlines()[0]}")
+    first, *_ = text.strip().splitlines() or [""]
+    if isinstance(exc, TimeoutError) or "Timeout" in first:
+        return AuthTimeout(
+            f"the browser did not start in time ({_START_TIMEOUT:g} s, or the `timeout` of launch_options, in milliseconds): "
+            "is the machine overloaded?",
+            phase="the browser's start",
+        )
+    return BrowserClosed(f"the browser ended while it started: {first}")
 
 
-async def _to_the_end(starting: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[None]]) -> _T:
+async def _to_the_end(
+    starting: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[None]], hurry: Callable[[], None] | None = None
+) -> _T:
     """
     Await a start that leaves processes and pipes behind when it is cancelled half-way.
 
-    A cancellation waits for its end, undoes it, and is raised then.
+    A cancellation waits for its end, calling `hurry` when that is long in coming, undoes it, and is raised then.
     """
     task = asyncio.ensure_future(starting)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        _, late = await asyncio.wait([task], timeout=_CLOSE_TIMEOUT)
+        if late and hurry is not None:
+            hurry()
         await asyncio.wait([task])
         if not task.cancelled() and task.exception() is None:
             await undo(task.result())
         raise
 
 
-async def _bounded(awaitable: Any, timeout: float, complaint: str) -> None:
+async def _bounded(awaitable: Any, timeout: float, complaint: str) -> bool:
     try:
         await asyncio.wait_for(awaitable, timeout)
     except TimeoutError:
         _log.warning("%s (%g s)", complaint, timeout)
+        return False
+    return True
 
 
 def without_query(url: str) -> str:

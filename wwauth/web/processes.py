@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 
 def is_running(pid: int) -> bool:
@@ -62,6 +65,25 @@ def profile_owner(user_data_dir: Path) -> tuple[str, int] | None:
         return None
     host, _, pid = target.rpartition("-")
     return (host, int(pid)) if pid.isdigit() else None
+
+
+def remove_socket_folder(user_data_dir: Path, pid: int) -> None:
+    """
+    Delete the folder among the system's temporaries that a killed browser kept its socket in; it must have ended.
+
+    Nothing happens when the profile's lock names another process: then the folder is that one's.
+    """
+    owner = profile_owner(user_data_dir)
+    if owner is None or owner[1] != pid:
+        return
+    try:
+        folder = (user_data_dir / "SingletonSocket").readlink().parent
+        if folder.is_absolute():
+            for name in ("SingletonSocket", "SingletonCookie"):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+    except OSError as exc:
+        _log.debug("the socket of the browser %d was not deleted: %s", pid, exc)
 
 
 def _is_zombie(pid: int) -> bool:
