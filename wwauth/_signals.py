@@ -29,20 +29,22 @@ class SignalGuard:
 
     def __init__(self) -> None:
         self._destroys: dict[object, Callable[[], Awaitable[None]]] = {}
+        self._abandons: dict[object, Callable[[], None]] = {}
         self._previous: dict[signal.Signals, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Task[None] | None = None
 
-    def add(self, client: object, destroy: Callable[[], Awaitable[None]]) -> None:
-        """Guard a client from now on."""
+    def add(self, client: object, destroy: Callable[[], Awaitable[None]], abandon: Callable[[], None]) -> None:
+        """Guard a client from now on; `abandon` is called, and may block, when there is no time left for its `destroy`."""
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # another asyncio.run() of the same process
             self._destroys.clear()
+            self._abandons.clear()
             self._previous.clear()
             self._loop = loop
-        self._destroys[client] = destroy
+        self._destroys[client], self._abandons[client] = destroy, abandon
         for number in _SIGNALS:
             handler = signal.getsignal(number)
             if number not in self._previous and _is_default(handler):
@@ -52,6 +54,7 @@ class SignalGuard:
     def remove(self, client: object) -> None:
         """Guard a client no longer; after the last one the previous handlers are back."""
         self._destroys.pop(client, None)
+        self._abandons.pop(client, None)
         if not self._destroys and self._ending is None:
             self._restore()
 
@@ -83,6 +86,11 @@ class SignalGuard:
     def _raise(self, number: int) -> None:
         self._ending = None
         self._restore()
+        for abandon in list(self._abandons.values()):
+            try:
+                abandon()
+            except OSError as exc:
+                _log.error("what a browser left could not be removed: %s", exc)
         # Not from within a task: what Ctrl-C raises would end there, and not in asyncio.run().
         asyncio.get_running_loop().call_soon(signal.raise_signal, number)
 

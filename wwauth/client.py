@@ -126,14 +126,14 @@ class Client(EventEmitter):
             ConfigurationError: It is initialized already.
         """
         if self._launch is not None and self._launch.closing is not None:
-            await asyncio.shield(self._launch.closing)
+            await _end_of(self._launch.closing)
         if self._launch is not None:
             raise ConfigurationError("this client is initialized already: destroy() it first")
         launch = self._launch = Launch(self)
         self._over = None
         self._last_login = launch.login
         if self.options.handle_signals:
-            guard.add(self, self.destroy)
+            guard.add(self, self.destroy, launch.browser.abandon)
         launch.starting = asyncio.create_task(launch.start(), name="wwauth: initialize")
         try:
             await asyncio.shield(launch.starting)
@@ -156,10 +156,11 @@ class Client(EventEmitter):
         """
         Close the browser and keep the login; idempotent, and never hangs: a browser that does not close is killed.
 
-        Returns when the strategy has done its last work (RemoteAuth: its last backup) and nothing of the browser is left.
+        Returns when the strategy has done its last work (RemoteAuth: its last backup) and nothing of the browser is left;
+        when a hook that belongs to that end calls it, at once.
         """
         if self._launch is not None:
-            await asyncio.shield(self._close(self._launch))
+            await _end_of(self._close(self._launch))
 
     async def logout(self) -> None:
         """
@@ -174,7 +175,7 @@ class Client(EventEmitter):
             return
         if launch.closing is None and not await launch.login.unlink():
             _log.warning("the page could not unlink the device: remove it in the phone's list of linked devices")
-        await asyncio.shield(self._close(launch, reason=LOGOUT, logout=True))
+        await _end_of(self._close(launch, reason=LOGOUT, logout=True))
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -348,6 +349,12 @@ class Client(EventEmitter):
             await step
         except Exception as exc:  # noqa: BLE001 - whatever fails on the way out, the rest of the way is gone
             self.emit(Event.ERROR, exc)
+
+
+async def _end_of(closing: asyncio.Task[None]) -> None:
+    """Wait until a launch has ended, unless the caller is a hook of that very end, which would wait for itself."""
+    if closing is not asyncio.current_task():
+        await asyncio.shield(closing)
 
 
 def _refuse_foreign_profile(launch_options: Mapping[str, Any], strategy: AuthStrategy) -> None:

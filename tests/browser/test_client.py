@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from wwauth import AuthenticationNeeded, AuthStrategy, Client, LocalAuth
@@ -24,7 +25,7 @@ from wwauth.errors import (
     SessionClosed,
     SessionInUse,
 )
-from wwauth.web.processes import is_running, kill_tree
+from wwauth.web.processes import is_running, kill_tree, profile_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,6 +248,50 @@ async def test_a_killed_browser_is_told_once(
     assert it.names.count("disconnected") == 1
 
 
+async def test_a_killed_driver_takes_the_browser_along_and_that_is_told(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    browser = psutil.Process(it.client.browser_pid)
+    driver = browser.parent()
+    assert driver is not None
+    driver.kill()
+    assert await it.client.wait_for("disconnected", timeout=20) == "BROWSER_CLOSED"
+    await it.client.initialize()
+    await it.client.wait_for("ready", timeout=30)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal freezes a process on Windows")
+async def test_a_frozen_browser_is_killed_and_leaves_nothing(
+    make_client: Callable[..., Recorded], simulator: Simulator
+) -> None:
+    it = make_client()
+    await it.link(simulator)
+    before = {path.name for path in Path(tempfile.gettempdir()).iterdir()}
+    browser = psutil.Process(it.client.browser_pid)
+    for process in [browser, *browser.children(recursive=True)]:
+        process.suspend()
+    await it.client.destroy()
+    assert not is_running(browser.pid)
+    left = {path.name for path in Path(tempfile.gettempdir()).iterdir()}
+    assert left < before  # the profile and the browser's socket have gone
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal freezes a process on Windows")
+async def test_a_browser_that_freezes_while_it_starts_is_killed(make_client: Callable[..., Recorded], tmp_path: Path) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    starting = asyncio.create_task(it.client.initialize())
+    while (owner := profile_owner(tmp_path / "session")) is None:  # noqa: ASYNC110 - Chromium tells nobody
+        await asyncio.sleep(0.001)
+    browser = psutil.Process(owner[1])
+    browser.suspend()
+    await it.client.destroy()
+    with pytest.raises(SessionClosed):
+        await starting
+    assert not is_running(browser.pid)
+
+
 async def test_two_clients_on_one_profile(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
     first = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
     second = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
@@ -448,6 +493,26 @@ async def test_an_exception_in_a_later_hook_is_an_error_event(
     assert [str(event[1]) for event in it.events if event[0] == "error"] == [hook]
 
 
+class Reentrant(AuthStrategy):
+    """Calls the client from within its own end."""
+
+    async def disconnect(self) -> None:
+        await self.client.destroy()
+        await self.client.logout()
+        with pytest.raises(ConfigurationError):
+            await self.client.initialize()
+
+    destroy = disconnect
+
+
+async def test_a_hook_of_the_end_does_not_wait_for_itself(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client(auth_strategy=Reentrant())
+    await it.link(simulator)
+    await simulator.phone.push_state("TOS_BLOCK")
+    assert await it.client.wait_for("disconnected", timeout=20) == "TOS_BLOCK"
+    assert "error" not in it.names
+
+
 _SIGNALLED = """
 import asyncio, sys
 from wwauth import Client, LocalAuth
@@ -486,6 +551,39 @@ async def test_a_signal_leaves_nothing_running(simulator: Simulator, tmp_path: P
     _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == -number, errors.decode()
     # What is left of the browser is found by the guard that every test has.
+
+
+_TOLD_TWICE = """
+import asyncio, sys
+from wwauth import Client
+
+async def main():
+    client = Client(web_url=sys.argv[1], launch_options={"chromium_sandbox": False})
+    await client.initialize()
+    print("initialized", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
+async def test_told_a_second_time_the_profile_is_thrown_away_all_the_same(simulator: Simulator) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _TOLD_TWICE, simulator.url, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert await process.stdout.readline() == b"initialized\n"
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if "node" not in child.name():
+            child.suspend()  # the first signal takes a while
+    process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == -signal.SIGTERM, errors.decode()
+    assert b"second time" in errors
+    # What is left of the browser, and its throw-away profile, are found by the guard that every test has.
 
 
 async def test_clients_may_be_many(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
