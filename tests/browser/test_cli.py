@@ -49,6 +49,21 @@ async def test_the_demo_is_plain_in_a_pipe_and_keeps_its_files_when_asked(chromi
         remove_tree(folder)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_demo_that_is_told_to_end_leaves_nothing(chromium: str, number: signal.Signals, code: int) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "wwauth", "demo", stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    while "linked" not in (line := (await asyncio.wait_for(process.stdout.readline(), 60)).decode()):
+        assert line
+    process.send_signal(number)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == code
+    assert "Traceback" not in err.decode()
+    # Its folder, its browser: found by the guard that every test has.
+
+
 async def test_a_demo_that_cannot_start_says_why() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,

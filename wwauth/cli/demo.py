@@ -88,7 +88,9 @@ def demo(
     steps = Steps(quiet=as_json)
     summary = Summary(files=str(folder) if keep else None)
     try:
-        asyncio.run(run_demo(folder, steps, summary, messages=messages))
+        asyncio.run(_until_told(run_demo(folder, steps, summary, messages=messages)))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     finally:
         if not keep:
             remove_tree(folder)
@@ -99,6 +101,14 @@ def demo(
     steps.say("[bold green]The disk was lost, the login was not.[/bold green] No QR code was needed.")
     if keep:
         steps.say(f"The files: {folder}")
+
+
+async def _until_told(show: Coroutine[Any, Any, None]) -> None:
+    """Run the demonstration; SIGTERM cancels it, so that it cleans up as after Ctrl-C."""
+    task = asyncio.current_task()
+    if sys.platform != "win32" and task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await show
 
 
 async def run_demo(folder: Path, steps: Steps, summary: Summary, *, messages: int, kill_after: float = 0.0) -> None:
