@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from .._files import make_private_dir, remove_tree
 from ..errors import AuthTimeout, BrowserClosed, BrowserNotFound, ConfigurationError, SessionInUse
 from .find import find_chromium
-from .processes import is_running, kill_tree, profile_owner, remove_socket_folder, wait_for_exit
+from .processes import is_running, kill_tree, profile_owner, remove_socket_folder, socket_folder, wait_for_exit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -53,17 +53,20 @@ class _Remains:
 
     pid: int | None = None
     profile: Path | None = None
+    socket: Path | None = None
     throw_away: bool = False
 
     def clear(self) -> None:
         if self.pid is not None:
             if is_running(self.pid):
                 kill_tree(self.pid)
-            if self.profile is not None:
-                remove_socket_folder(self.profile, self.pid)
+            if self.socket is None and self.profile is not None:
+                self.socket = socket_folder(self.profile, self.pid)
+        if self.socket is not None:
+            remove_socket_folder(self.socket)
         if self.profile is not None and self.throw_away:
             remove_tree(self.profile)
-        self.pid = self.profile = None
+        self.pid = self.profile = self.socket = None
 
 
 @dataclass(eq=False)
@@ -139,6 +142,8 @@ class Browser:
             async with asyncio.timeout(_START_TIMEOUT):
                 self._page = self._context.pages[0] if self._context.pages else await self._context.new_page()
                 await self._look_at_browser()
+                # Known from now on, also when the profile is deleted before the browser's end.
+                self._remains.socket = socket_folder(user_data_dir, self.pid) if self.pid is not None else None
         except (Error, TimeoutError) as exc:
             error = _launch_error(exc, user_data_dir)
             if not isinstance(error, SessionInUse):

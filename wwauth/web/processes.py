@@ -67,23 +67,28 @@ def profile_owner(user_data_dir: Path) -> tuple[str, int] | None:
     return (host, int(pid)) if pid.isdigit() else None
 
 
-def remove_socket_folder(user_data_dir: Path, pid: int) -> None:
-    """
-    Delete the folder among the system's temporaries that a killed browser kept its socket in; it must have ended.
-
-    Nothing happens when the profile's lock names another process: then the folder is that one's.
-    """
+def socket_folder(user_data_dir: Path, pid: int) -> Path | None:
+    """Return the folder among the system's temporaries that this browser keeps its socket in; None when it has none."""
     owner = profile_owner(user_data_dir)
     if owner is None or owner[1] != pid:
-        return
+        return None
     try:
         folder = (user_data_dir / "SingletonSocket").readlink().parent
-        if folder.is_absolute():
-            for name in ("SingletonSocket", "SingletonCookie"):
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
+    except OSError:
+        return None
+    return folder if folder.is_absolute() else None
+
+
+def remove_socket_folder(folder: Path) -> None:
+    """Delete what a killed browser could not; nothing there is no error, and anything else in there is spared."""
+    try:
+        for name in ("SingletonSocket", "SingletonCookie"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+    except FileNotFoundError:
+        pass
     except OSError as exc:
-        _log.debug("the socket of the browser %d was not deleted: %s", pid, exc)
+        _log.debug("the folder %s of a browser's socket was not deleted: %s", folder, exc)
 
 
 def _is_zombie(pid: int) -> bool:
