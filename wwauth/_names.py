@@ -13,8 +13,9 @@ _CLIENT_ID = re.compile(r"[-_A-Za-z0-9]+")
 # Session names add the dot, which no client id has: it separates what wwauth appends to a session's name.
 _SESSION = re.compile(r"[-_A-Za-z0-9]+(?:\.[-_A-Za-z0-9]+)*")
 
-# A name grows by a prefix and by suffixes of temporary files; 255 bytes is what file systems allow.
-_MAX_LENGTH = 200
+# A session's name grows by suffixes of temporary files, and a client id by a prefix before: 255 bytes is what file systems
+# allow.
+_MAX_SESSION, _MAX_CLIENT_ID = 200, 180
 
 
 def check_client_id(value: object) -> str | None:
@@ -26,7 +27,7 @@ def check_client_id(value: object) -> str | None:
     """
     if value is None or value == "":
         return None
-    return _check(value, _CLIENT_ID, "client_id", "ASCII letters, digits, '_' and '-'")
+    return _check(value, _CLIENT_ID, _MAX_CLIENT_ID, "client_id", "ASCII letters, digits, '_' and '-'")
 
 
 def check_session_name(value: object) -> str:
@@ -37,12 +38,12 @@ def check_session_name(value: object) -> str:
         ConfigurationError: Not a string, empty, too long, a character outside the alphabet, or an empty part between
         dots.
     """
-    return _check(value, _SESSION, "session", "ASCII letters, digits, '_', '-' and single dots between them")
+    return _check(value, _SESSION, _MAX_SESSION, "session", "ASCII letters, digits, '_', '-' and single dots between them")
 
 
-def _check(value: object, pattern: re.Pattern[str], what: str, alphabet: str) -> str:
+def _check(value: object, pattern: re.Pattern[str], longest: int, what: str, alphabet: str) -> str:
     if not isinstance(value, str) or pattern.fullmatch(value) is None:
         raise ConfigurationError(f"invalid {what} {value!r}: use {alphabet} only")
-    if len(value) > _MAX_LENGTH:
-        raise ConfigurationError(f"invalid {what} {value[:20]!r}…: {len(value)} characters, {_MAX_LENGTH} are allowed")
+    if len(value) > longest:
+        raise ConfigurationError(f"invalid {what} {value[:20]!r}…: {len(value)} characters, {longest} are allowed")
     return value

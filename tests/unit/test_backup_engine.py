@@ -348,6 +348,29 @@ async def test_a_veto_before_the_commit_uploads_nothing(store: FileSystemStore, 
     assert beside(profile) == {SESSION}
 
 
+@pytest.mark.parametrize("verb", ["session_exists", "extract", "save", "delete"])
+async def test_a_store_that_never_answers_is_unavailable(
+    store: FileSystemStore, profile: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr("wwauth.backup.engine._ANSWER_TIMEOUT", 0.1)
+    monkeypatch.setattr("wwauth.backup.engine._TRANSFER_TIMEOUT", 0.1)
+    await engine_on(store).save(profile)
+    change(profile, b"local")
+    before = tree(profile)
+
+    async def hang(**_: Any) -> None:
+        await asyncio.Event().wait()
+
+    faulty = Faulty(store)
+    faulty.__dict__[verb] = hang
+    engine = engine_on(faulty)
+    call = {"save": lambda: engine.save(profile), "delete": engine.delete}.get(verb, lambda: engine.restore(profile))
+    with pytest.raises(StoreUnavailable, match=rf"{verb}\(.*\) did not end within 0\.1 s"):
+        await call()
+    assert tree(profile) == before
+    assert beside(profile) == {SESSION}
+
+
 async def test_a_cancelled_call_leaves_nothing(tmp_path: Path, store: FileSystemStore, profile: Path) -> None:
     faulty = Faulty(store)
     engine = engine_on(faulty, work_dir=tmp_path / "work")

@@ -37,6 +37,28 @@ async def test_the_folder_is_private_and_named_as_the_peer_names_it(tmp_path: Pa
     assert RemoteAuth(store=MemoryStore(), data_path=tmp_path, client_id="a").user_data_dir == tmp_path / "RemoteAuth-a"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="only POSIX systems have permission bits")
+async def test_a_folder_of_the_callers_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    strategy = LocalAuth(data_path=tmp_path)
+    await strategy.before_browser_initialized()
+    await strategy.destroy()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", [".", "auth"])
+async def test_a_data_path_that_cannot_be_used_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    for strategy in (
+        LocalAuth(data_path=tmp_path / "file" / below),
+        RemoteAuth(store=MemoryStore(), data_path=tmp_path / "file"),
+    ):
+        with pytest.raises(ConfigurationError, match="data_path .*file.* cannot be used"):
+            await strategy.before_browser_initialized()
+        strategy._release()
+
+
 async def test_a_relative_data_path_is_fixed_at_construction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     strategy = LocalAuth(data_path="auth")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from .snapshot import take_snapshot
 from .validate import cut_tails, validate_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from .._threads import Stop
@@ -41,6 +41,10 @@ _log = logging.getLogger(__name__)
 
 # Inside the profile, so that it comes and goes with it: which backup this profile was last equal to.
 _STATE_FILE = "wwauth-backup.json"
+
+# A store that is silent for so long is one that cannot be reached; a large archive may take its time.
+_ANSWER_TIMEOUT = 60.0
+_TRANSFER_TIMEOUT = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +105,13 @@ class BackupEngine:
 
     async def exists(self) -> bool:
         """Tell whether the store has this session; `StoreError`: it cannot be told."""
-        with self._store_errors("session_exists"):
+        async with self._store_call("session_exists", _ANSWER_TIMEOUT):
             return bool(await self._store.session_exists(session=self._session))
 
     async def delete(self) -> None:
         """Delete this session from the store; one that is not there is no error."""
         async with self._one_at_a_time:
-            with self._store_errors("delete"):
+            async with self._store_call("delete", _ANSWER_TIMEOUT):
                 await self._store.delete(session=self._session)
             self._last, self._known = Stamp(), True
 
@@ -144,7 +148,7 @@ class BackupEngine:
                     uploaded = await in_thread(lambda stop: _pack(work / "profile", packed, stamp, stop))
                     if before_commit is not None:
                         before_commit()
-                    with self._store_errors("save"):
+                    async with self._store_call("save", _TRANSFER_TIMEOUT):
                         await self._store.save(session=self._session, path=packed)
                     self._last = stamp
                     await asyncio.to_thread(self._write_state, user_data_dir)
@@ -253,7 +257,7 @@ class BackupEngine:
         return temporary_sibling(self._work_dir / name)
 
     async def _download(self, path: Path) -> None:
-        with self._store_errors("extract"):
+        async with self._store_call("extract", _TRANSFER_TIMEOUT):
             await self._store.extract(session=self._session, path=path)
         if not await asyncio.to_thread(path.is_file):
             raise StoreUnavailable(f"{self._where('extract')} returned without writing the archive")
@@ -325,14 +329,17 @@ class BackupEngine:
             sha256=self._last.content,
         )
 
-    @contextmanager
-    def _store_errors(self, verb: str) -> Iterator[None]:
-        """Turn what a store raises and wwauth does not know into `StoreUnavailable`: it is not "no such session"."""
+    @asynccontextmanager
+    async def _store_call(self, verb: str, timeout: float) -> AsyncIterator[None]:
+        """Turn silence, and what wwauth does not know, into `StoreUnavailable`: neither is "no such session"."""
         try:
-            yield
+            async with asyncio.timeout(timeout) as bound:
+                yield
         except WWAuthError:
             raise
         except Exception as exc:
+            if bound.expired():
+                raise StoreUnavailable(f"{self._where(verb)} did not end within {timeout:g} s") from exc
             # Without the driver's own text, which may hold an address with a password; it is the cause.
             raise StoreUnavailable(f"{self._where(verb)} failed: {type(exc).__name__}") from exc
 

@@ -8,7 +8,9 @@ import logging
 import os
 import platform
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -16,7 +18,10 @@ from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing
 from .._names import check_client_id
 from ..abc import AuthStrategy
 from ..backup.layout import browser_lives
-from ..errors import ConfigurationError, SessionInUse
+from ..errors import ConfigurationError, SessionInUse, WWAuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _log = logging.getLogger(__name__)
 
@@ -46,18 +51,34 @@ class ProfileStrategy(AuthStrategy):
 
     async def before_browser_initialized(self) -> None:
         """Take the lock, clear away what a dead browser left, create the folder."""
-        await asyncio.to_thread(self._hold)
-        await asyncio.to_thread(self._prepare)
+        with self._disk_errors():
+            await asyncio.to_thread(self._hold)
+            await asyncio.to_thread(self._prepare)
 
     async def destroy(self) -> None:
         """Release the lock; the profile stays."""
         self._release()
 
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Name the data path, and the cure, where the system says only what it refused."""
+        try:
+            yield
+        except OSError as exc:
+            if isinstance(exc, WWAuthError):
+                raise
+            raise ConfigurationError(
+                f"the data_path {self.data_path} cannot be used ({exc.strerror or exc}): name a folder on a disk that can be "
+                "written to and has room"
+            ) from exc
+
     def _hold(self) -> None:
         """Take the lock; `destroy` and `logout` release it, which the client calls after a failed launch, too."""
         if self._lock is not None:
             return
-        make_private_dir(self.data_path)
+        # A folder of the caller's may hold other things, for others: what of it is ours is private by itself.
+        if not self.data_path.is_dir():
+            make_private_dir(self.data_path)
         # Never deleted, and beside the profile: what is renamed or deleted with the profile would lock nothing.
         path = self._profile.with_name(f".{self.session}.lock")
         lock = FileLock(path, timeout=0, mode=PRIVATE_FILE, thread_local=False)

@@ -50,9 +50,11 @@ class LocalAuth(ProfileStrategy):
     async def before_browser_initialized(self) -> None:
         """Create the folder and take its lock; `SessionInUse` when another client or browser has it."""
         await super().before_browser_initialized()
-        # Chromium appends behind the half record that a killed browser left, and deletes the database at the opening after.
-        for cut in await asyncio.to_thread(cut_tails, self._profile):
-            _log.info("%s: %s", self._profile, cut)
+        with self._disk_errors():
+            # Chromium appends behind the half record that a killed browser left, and deletes the database at the opening
+            # after.
+            for cut in await asyncio.to_thread(cut_tails, self._profile):
+                _log.info("%s: %s", self._profile, cut)
         await asyncio.to_thread(warn_of_ephemeral, self.data_path)
 
     async def logout(self) -> None:

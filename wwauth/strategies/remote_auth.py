@@ -138,13 +138,14 @@ class RemoteAuth(ProfileStrategy):
 
     async def before_browser_initialized(self) -> None:
         """Take the lock, and bring the profile that is to be used into its place; see the class."""
-        await asyncio.to_thread(self._hold)
-        await self._engine.recover(self._profile)
-        if await self._wants_restore():
-            report = await self._engine.restore(self._profile)
-            await asyncio.to_thread(self._marker.write, generation=report.generation)
-            self.client.emit(Event.RESTORED, report)
-        await asyncio.to_thread(self._prepare)
+        with self._disk_errors():
+            await asyncio.to_thread(self._hold)
+            await self._engine.recover(self._profile)
+            if await self._wants_restore():
+                report = await self._engine.restore(self._profile)
+                await asyncio.to_thread(self._marker.write, generation=report.generation)
+                self.client.emit(Event.RESTORED, report)
+            await asyncio.to_thread(self._prepare)
 
     async def on_authentication_needed(self) -> AuthenticationNeeded:
         """Note that the local profile holds no login, so that the next start looks into the store."""
