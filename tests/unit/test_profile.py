@@ -54,7 +54,7 @@ async def test_a_data_path_that_cannot_be_used_is_named(tmp_path: Path, below: s
         LocalAuth(data_path=tmp_path / "file" / below),
         RemoteAuth(store=MemoryStore(), data_path=tmp_path / "file"),
     ):
-        with pytest.raises(ConfigurationError, match="data_path .*file.* cannot be used"):
+        with pytest.raises(ConfigurationError, match=r"data_path .*file.* cannot be used"):
             await strategy.before_browser_initialized()
         strategy._release()
 
