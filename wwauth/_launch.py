@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
+from ._hooks import HookFailed, call_hook
 from ._login import Login
-from .errors import AuthTimeout, BrowserClosed, WWAuthError
+from ._relaunch import BROWSER_CLOSED
+from .errors import AuthenticationFailed, AuthTimeout, BrowserClosed, WWAuthError
 from .events import Event
 from .web.bridge import Bridge
 from .web.browser import Browser, without_query
+from .web.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
+
+    from playwright.async_api import Page
 
     from .abc import AuthenticationNeeded
     from .client import Client
@@ -22,6 +28,12 @@ _log = logging.getLogger(__name__)
 
 # whatsapp-web.js comes from here, too: its LegacySessionAuth tells the library's own navigation by it.
 _REFERER = "https://whatsapp.com/"
+
+STRATEGY_FAILED = "STRATEGY_FAILED"
+
+# A page that crashes this often within this many seconds is not opened again.
+_MAX_PAGE_CRASHES = 3
+_PAGE_CRASHES_WITHIN = 300.0
 
 
 class Launch:
@@ -32,7 +44,9 @@ class Launch:
         starting: Runs `start`.
         closing: Ends this launch, whoever began that; None while it lives.
         restart: Answers a refused login: closes, and initializes the client again where the strategy wants it.
-        failure: Why `starting` was cancelled, when it was not for `destroy()`.
+        failure: Why this launch ends, when it is not for `destroy()` or a word of the page.
+        unwanted: Set by `destroy()` and `logout()`: nothing follows this launch.
+        end_errors: What went wrong on the way out.
     """
 
     def __init__(self, client: Client) -> None:
@@ -46,7 +60,11 @@ class Launch:
         self.closing: asyncio.Task[None] | None = None
         self.restart: asyncio.Task[None] | None = None
         self.failure: WWAuthError | None = None
+        self.unwanted = False
+        self.end_errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._page_crashes: list[float] = []
+        self._diagnostics = Diagnostics.of(client.options, client.auth_strategy)
 
     async def start(self) -> None:
         """Start the browser and go to the page; return when the page's login state is known. See `Client.initialize`."""
@@ -54,28 +72,38 @@ class Launch:
 
         try:
             await self._start()
+        except HookFailed as failed:
+            raise failed.error from failed.error.__cause__
         except Error as exc:
             if self.browser.is_gone(exc):
                 raise BrowserClosed("the browser was closed or crashed while the client was initialized") from exc
             raise
 
     async def _start(self) -> None:
-        strategy, options, login, browser = self.auth_strategy, self.options, self.login, self.browser
-        await strategy.before_browser_initialized()
-        await browser.start(strategy.user_data_dir)
-        login.bridge = Bridge(browser.page, login.report)
-        await login.bridge.install(options)
-        await strategy.after_browser_initialized()
-        if options.eval_on_new_doc is not None:
-            await browser.page.add_init_script(options.eval_on_new_doc)
+        strategy, login = self.auth_strategy, self.login
+        await call_hook(strategy, "before_browser_initialized")
+        await self.browser.start(strategy.user_data_dir)
+        await self._prepare_page()
         self.task(login.run(), "login")
-        await self._within_bound(self._open(), "opening the page")
+        await self._within_bound(self.open_page(), "opening the page")
         await self._within_bound(login.alive.wait(), "the page's first sign of life")
         await self._within_bound(asyncio.shield(login.known), "a known login state")
 
+    async def _prepare_page(self) -> None:
+        page = self.browser.page
+        page.on("crash", self._page_crashed)
+        page.on("close", self._page_closed)
+        self._diagnostics.listen(page)
+        bridge = Bridge(page, self.login.report)
+        await bridge.install(self.options)
+        self.login.bridge = bridge
+        await call_hook(self.auth_strategy, "after_browser_initialized")
+        if self.options.eval_on_new_doc is not None:
+            await page.add_init_script(self.options.eval_on_new_doc)
+
     def end(self, reason: str, *, logout: bool = False) -> None:
-        """Begin to close the browser, then emit `disconnected`."""
-        self._client._close(self, reason=reason, logout=logout)
+        """Begin to close the browser, then emit `disconnected`; what the options want follows."""
+        self._client._close(self, reason=reason, logout=logout, relaunch=self._client._relaunch.is_wanted(self, reason))
 
     def authentication_failed(self, answer: AuthenticationNeeded) -> None:
         """Emit `auth_failure`, close the browser, and start again where the answer says so."""
@@ -85,8 +113,19 @@ class Launch:
 
     def failed(self, exc: WWAuthError) -> None:
         """Emit `error` and fail what waits, leaving the browser open for a look."""
+        self.task(self._fail(exc), "failure")
+
+    async def _fail(self, exc: WWAuthError) -> None:
+        await self._diagnostics.save(exc)
         self.emit(Event.ERROR, exc)
         self._client._fail_waiters(exc)
+
+    def strategy_failed(self, exc: WWAuthError) -> None:
+        """Emit `error`, fail what waits, and begin to close the browser."""
+        if self.closing is None:
+            self.failure = exc
+            self.end(STRATEGY_FAILED)
+        self.emit(Event.ERROR, exc)
 
     def task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a task that ends with this launch, and whose exception is emitted as `error`."""
@@ -103,7 +142,7 @@ class Launch:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _open(self) -> None:
+    async def open_page(self) -> None:
         """Go to WhatsApp Web; a network that is not there yet is tried again until the bound ends."""
         from playwright.async_api import Error  # noqa: PLC0415
 
@@ -112,6 +151,8 @@ class Launch:
             try:
                 await page.goto(self.options.web_url, wait_until="commit", timeout=0, referer=_REFERER)
             except Error as exc:
+                if page != self.browser.page or "crashed" in exc.message:
+                    return  # `_page_crashed` opens another one
                 if page.is_closed():
                     raise BrowserClosed("the browser was closed while it opened the page") from exc
                 if "net::ERR_ABORTED" in exc.message or "interrupted by another navigation" in exc.message:
@@ -129,13 +170,15 @@ class Launch:
             if isinstance(exc, WWAuthError):
                 raise
             url, state = without_query(self.browser.page.url), self.login.level.state
-            raise AuthTimeout(
+            error = AuthTimeout(
                 f"no {phase} within {bound:g} s at {url} (state {state}): is the address right and the network there? "
                 "auth_timeout_ms raises the bound",
                 phase=phase,
                 url=url,
                 last_state=state,
-            ) from exc
+            )
+            await self._diagnostics.save(error)
+            raise error from exc
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -143,6 +186,7 @@ class Launch:
             self.emit(Event.ERROR, exc)
 
     async def _fail_authentication(self, answer: AuthenticationNeeded) -> None:
+        await self._diagnostics.save(AuthenticationFailed("the login was refused"))
         self.emit(Event.AUTH_FAILURE, answer.failure_event_payload)
         if self.starting is not None:
             await asyncio.wait([self.starting])
@@ -151,11 +195,44 @@ class Launch:
             await self._client.initialize()
 
     def _browser_closed(self) -> None:
+        if self.closing is not None:
+            return
         if self.starting is not None and not self.starting.done():
             self.failure = BrowserClosed("the browser was closed or crashed while the client was initialized")
             self.starting.cancel()
         else:
-            self.end("BROWSER_CLOSED")
+            self.end(BROWSER_CLOSED)
+
+    def _page_closed(self, page: Page) -> None:
+        # A headless browser lives on without its last page. The end of the whole browser closes its pages, too, and is told by
+        # the browser itself; so is the closing of a crashed page that was replaced.
+        if self.browser.is_current(page):
+            self._browser_closed()
+
+    def _page_crashed(self, page: Page) -> None:
+        if self.closing is None and self.browser.is_current(page):
+            self.task(self._replace_page(), "page crash")
+
+    async def _replace_page(self) -> None:
+        """Open another page in place of one whose renderer has crashed: Playwright's page object never recovers."""
+        now = time.monotonic()
+        self._page_crashes = [crash for crash in self._page_crashes if now - crash < _PAGE_CRASHES_WITHIN] + [now]
+        if len(self._page_crashes) > _MAX_PAGE_CRASHES:
+            _log.error("the page crashed %d times in a row: closing the browser", len(self._page_crashes))
+            self._browser_closed()
+            return
+        _log.warning("the page crashed: opening it anew")
+        try:
+            await self.browser.replace_page()
+            await self._prepare_page()
+            await self._within_bound(self.open_page(), "opening the page")
+        except HookFailed as failure:
+            self.strategy_failed(failure.error)
+        except Exception as exc:
+            _log.error("the page that crashed could not be opened anew: %s", exc)
+            self._browser_closed()
+            if not isinstance(exc, BrowserClosed):
+                raise
 
 
 def _first_line(message: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ._hooks import HookFailed, call_hook
 from .errors import AuthTimeout, BrowserClosed, PairingRefused, WWAuthError
 from .events import Event
 from .web.bridge import NEEDS_LOGIN, STARTING, Bridge, PageReport
@@ -28,6 +30,10 @@ _LOGOUT_NAVIGATION = 5.0
 
 # A reload shows UNPAIRED for a moment; only what stays is believed.
 _UNPAIRED_DEBOUNCE = 1.5
+
+# So that two clients that both take over do not fight for ever: this often, unless one has held for so long.
+_MAX_TAKEOVERS = 5
+_TAKEOVER_HELD = 600.0
 
 LOGOUT = "LOGOUT"
 QR_RETRIES = "Max qrcode retries reached"
@@ -67,6 +73,9 @@ class Host(Protocol):
     def failed(self, exc: WWAuthError) -> None:
         """Emit `error` and fail what waits, leaving the browser open for a look."""
 
+    def strategy_failed(self, exc: WWAuthError) -> None:
+        """Emit `error`, fail what waits, and begin to close the browser."""
+
     def task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a task that ends with this launch, and whose exception is emitted as `error`."""
 
@@ -92,6 +101,8 @@ class Login:
         self.qr: str | None = None
         self.authenticated: tuple[object] | None = None
         self.ready = False
+        self.ready_at = 0.0
+        """When `ready` was reached, by the monotonic clock."""
         self._reports: asyncio.Queue[PageReport] = asyncio.Queue()
         self._asked = False
         self._over = asyncio.Event()
@@ -99,9 +110,13 @@ class Login:
         self._percent: int | None = None
         self._qr_count = 0
         self._pairing: asyncio.Task[None] | None = None
+        self._code_lost = False
+        self._renew_now = asyncio.Event()
         self._logout_look: asyncio.Task[None] | None = None
         self._unpaired_look: asyncio.Task[None] | None = None
         self._ready_timer: asyncio.TimerHandle | None = None
+        self._takeovers = 0
+        self._taken_at = 0.0
 
     @property
     def holds_login(self) -> bool:
@@ -119,15 +134,15 @@ class Login:
             report = await self._reports.get()
             try:
                 await self._handle(report)
+            except HookFailed as failure:
+                self._hook_failed(failure.error)
+                return
             except BrowserClosed as exc:
                 # The document went away under a question; the next one reports anew, and so does the browser's end.
                 _log.debug("%s", exc)
-            except Exception as exc:  # noqa: BLE001 - what a hook raises is for the caller, or for `error`
-                if not self.known.done():
-                    self.known.set_exception(exc)
-                    self.alive.set()
-                    return
-                self._host.emit(Event.ERROR, exc)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, it is for the caller, or for `error`
+                if not self._fail_known(exc):
+                    self._host.emit(Event.ERROR, exc)
 
     async def unlink(self) -> bool:
         """Let the page unlink the device; False when it could not be asked, or gave no sign of having done so."""
@@ -162,6 +177,8 @@ class Login:
         before, self.level = self.level, report
         self.alive.set()
         self._bound_ready()
+        if report.edge == "alive":
+            self._code_lost = True  # a new document begins with QR codes
         if report.edge == "logout":
             self._logout_announced()
         if report.edge == "progress" and report.percent != self._percent:
@@ -179,7 +196,7 @@ class Login:
             self._unpaired_look = self._unpaired_look or self._host.task(self._second_look(), "second look at UNPAIRED")
             return
         if not self._asked:
-            answer = await self._strategy.on_authentication_needed()
+            answer = await call_hook(self._strategy, "on_authentication_needed")
             if answer.failed:
                 self._end_known("failed")
                 self._host.authentication_failed(answer)
@@ -190,11 +207,13 @@ class Login:
             self._resolve("needed")
         if self._pairing is None:
             await self._offer_qr(report)
+        elif self._code_lost:
+            self._renew_now.set()
 
     async def _paired(self, report: PageReport, *, changed: bool) -> None:
         self.qr, self._qr_count = None, 0
         state = report.state or ""
-        if state == "CONFLICT" and self._options.takeover_on_conflict:
+        if state == "CONFLICT" and self._options.takeover_on_conflict and (not changed or self._may_take_over()):
             if changed:
                 self._host.task(self._take_over(), "takeover")
         elif state not in _ACCEPTED:
@@ -207,7 +226,7 @@ class Login:
 
     async def _synced(self) -> None:
         if self.authenticated is None:
-            self.authenticated = (await self._strategy.get_auth_event_payload(),)
+            self.authenticated = (await call_hook(self._strategy, "get_auth_event_payload"),)
             self._host.emit(Event.AUTHENTICATED, *self.authenticated)
         info = await self.ask("info")
         wid = info.get("wid")
@@ -216,11 +235,18 @@ class Login:
             pushname=info.get("pushname"),
             platform=info.get("platform"),
         )
-        self.ready = True
+        self.ready, self.ready_at = True, time.monotonic()
         self._stop_pairing()
         self._bound_ready()
         self._host.emit(Event.READY)
-        self._host.task(self._strategy.after_auth_ready(), "after_auth_ready")
+        self._host.task(self._after_auth_ready(), "after_auth_ready")
+
+    async def _after_auth_ready(self) -> None:
+        # A task of its own: the first backup must not delay the reports.
+        try:
+            await call_hook(self._strategy, "after_auth_ready")
+        except HookFailed as failure:
+            self._hook_failed(failure.error)
 
     async def ask(self, command: str, args: object = None) -> Any:
         """Run a command in the page; see `Bridge.run`."""
@@ -269,12 +295,19 @@ class Login:
 
     async def _renew(self, phone_number: str, show_notification: bool, interval: float) -> None:  # noqa: FBT001
         while True:
-            await asyncio.sleep(interval)
-            if self.level.state in NEEDS_LOGIN:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._renew_now.wait(), interval)
+            if self.level.state not in NEEDS_LOGIN:
+                continue
+            try:
                 self._host.emit(Event.CODE, await self._pairing_code(phone_number, show_notification))
+            except (PairingRefused, BrowserClosed) as exc:
+                self._host.emit(Event.ERROR, exc)  # and tried again after the interval
 
     async def _pairing_code(self, phone_number: str, show_notification: bool) -> str:  # noqa: FBT001
         args = {"phoneNumber": phone_number, "showNotification": show_notification}
+        self._code_lost = False
+        self._renew_now.clear()
         try:
             return str(await self.ask("requestPairingCode", args))
         except BrowserClosed:
@@ -314,6 +347,16 @@ class Login:
             self._over.set()
             self._host.end(state)
 
+    def _may_take_over(self) -> bool:
+        now = time.monotonic()
+        if now - self._taken_at > _TAKEOVER_HELD + 3 * self._options.takeover_timeout_ms / 1000:
+            self._takeovers = 0
+        if self._takeovers >= _MAX_TAKEOVERS:
+            _log.warning("the connection was taken over %d times and lost again: another client wants it, too", _MAX_TAKEOVERS)
+            return False
+        self._takeovers, self._taken_at = self._takeovers + 1, now
+        return True
+
     async def _take_over(self) -> None:
         await asyncio.sleep(self._options.takeover_timeout_ms / 1000)
         if self.level.state == "CONFLICT":
@@ -327,6 +370,19 @@ class Login:
     def _end_known(self, outcome: str) -> None:
         self._over.set()
         self._resolve(outcome)
+
+    def _hook_failed(self, exc: WWAuthError) -> None:
+        if not self._fail_known(exc):
+            self._host.strategy_failed(exc)
+
+    def _fail_known(self, exc: Exception) -> bool:
+        """Let `initialize()` raise this, if it has not returned yet."""
+        if self.known.done():
+            return False
+        self._over.set()
+        self.known.set_exception(exc)
+        self.alive.set()
+        return True
 
     def _resolve(self, outcome: str) -> None:
         self.alive.set()

@@ -7,8 +7,11 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from . import _check
+from ._hooks import HookFailed, as_error, call_hook
 from ._launch import Launch
 from ._login import LOGOUT, ClientInfo, Login
+from ._relaunch import Relaunch
 from ._signals import guard
 from .errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
 from .events import Event, EventEmitter, payload
@@ -17,6 +20,7 @@ from .strategies.no_auth import NoAuth
 from .web.flush import flush_local_storage
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
@@ -56,6 +60,12 @@ class Client(EventEmitter):
         eval_on_new_doc: JavaScript to run in each document before its own scripts.
         pair_with_phone_number: Link by a code typed into the phone: `{"phone_number": …, "show_notification": True,
             "interval_ms": 180_000}`.
+        relaunch_on_logout: After `disconnected('LOGOUT')`, when the phone has unlinked the device, start again with a new
+            browser and a new `qr`.
+        restart_on_crash: After `disconnected('BROWSER_CLOSED')`, start again on the same profile, so many times in a row, with
+            a pause that grows from 1 s; five minutes of `ready` end the row.
+        diagnostics: Keep a screenshot and the console's last lines of a start that fails: True: in `diagnostics` of the
+            strategy's `data_path`; or the folder to use. They may show codes, and are for their owner's eyes alone (0600).
         handle_signals: On SIGTERM and Ctrl-C, `destroy()`, then let the signal do what it would have done. Only in the main
             thread, and only where the default handler is still in place.
 
@@ -81,6 +91,9 @@ class Client(EventEmitter):
         browser_name: str | None = None,
         eval_on_new_doc: str | None = None,
         pair_with_phone_number: Mapping[str, Any] | PairWithPhoneNumber | None = None,
+        relaunch_on_logout: bool = False,
+        restart_on_crash: int = 0,
+        diagnostics: bool | str | os.PathLike[str] = False,
         handle_signals: bool = True,
     ) -> None:
         super().__init__()
@@ -99,14 +112,23 @@ class Client(EventEmitter):
             browser_name=browser_name,
             eval_on_new_doc=eval_on_new_doc,
             pair_with_phone_number=pair_with_phone_number,
+            relaunch_on_logout=relaunch_on_logout,
+            restart_on_crash=restart_on_crash,
+            diagnostics=diagnostics,
             handle_signals=handle_signals,
         )
         self.auth_strategy = NoAuth() if auth_strategy is None else auth_strategy
         _refuse_foreign_profile(self.options.launch_options, self.auth_strategy)
-        self.auth_strategy.setup(self)
+        try:
+            self.auth_strategy.setup(self)
+        except Exception as exc:  # noqa: BLE001 - a hook may raise anything
+            error = as_error(self.auth_strategy, "setup", exc)
+            raise error from error.__cause__
         self._launch: Launch | None = None
         self._last_login: Login | None = None
-        self._over: SessionClosed | None = None
+        self._over: Exception | None = None
+        self._relaunch = Relaunch(self.options, start=self._start, gave_up=self._gave_up)
+        self._checking = asyncio.Lock()
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -123,10 +145,20 @@ class Client(EventEmitter):
             BrowserClosed: The browser ended meanwhile.
             SessionInUse: Another client or process uses the profile.
             SessionClosed: `destroy()` was called meanwhile.
+            StrategyError: A hook of the strategy raised an exception of its own.
             ConfigurationError: It is initialized already.
         """
         if self._launch is not None and self._launch.closing is not None:
             await _end_of(self._launch.closing)
+        # What `relaunch_on_logout` and `restart_on_crash` have begun is this very start.
+        if await self._relaunch.join():
+            if self._launch is None and self._over is not None:
+                raise self._over
+            return
+        self._relaunch.forget()
+        await self._start()
+
+    async def _start(self) -> None:
         if self._launch is not None:
             raise ConfigurationError("this client is initialized already: destroy() it first")
         launch = self._launch = Launch(self)
@@ -157,10 +189,17 @@ class Client(EventEmitter):
         Close the browser and keep the login; idempotent, and never hangs: a browser that does not close is killed.
 
         Returns when the strategy has done its last work (RemoteAuth: its last backup) and nothing of the browser is left;
-        when a hook that belongs to that end calls it, at once.
+        when a hook that belongs to that end calls it, at once. Ends a relaunch that is under way, too.
+
+        Raises:
+            WWAuthError: What a hook of the end raised, when all the rest was done; `StrategyError` where it was no error of
+                wwauth's.
         """
-        if self._launch is not None:
-            await _end_of(self._close(self._launch))
+        launch = self._launch
+        if launch is not None:
+            launch.unwanted = True
+            await self._ended(launch, self._close(launch))
+        await self._no_relaunch()
 
     async def logout(self) -> None:
         """
@@ -168,14 +207,23 @@ class Client(EventEmitter):
 
         Emits `disconnected('LOGOUT')` once all of that is done, when the client was initialized. When the page cannot be asked
         any more, the rest is done all the same, and a warning says that the device must be removed on the phone.
+
+        Raises:
+            WWAuthError: What is kept could not be deleted, or another hook of the end raised, when all the rest was done;
+                `StrategyError` where it was no error of wwauth's.
         """
+        await self._no_relaunch()
         launch = self._launch
         if launch is None:
-            await self.auth_strategy.logout()
+            try:
+                await call_hook(self.auth_strategy, "logout")
+            except HookFailed as failed:
+                raise failed.error from failed.error.__cause__
             return
+        launch.unwanted = True
         if launch.closing is None and not await launch.login.unlink():
             _log.warning("the page could not unlink the device: remove it in the phone's list of linked devices")
-        await _end_of(self._close(launch, reason=LOGOUT, logout=True))
+        await self._ended(launch, self._close(launch, reason=LOGOUT, logout=True))
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -298,6 +346,39 @@ class Client(EventEmitter):
         """Let the page connect anew by its own means."""
         await self._running().login.ask("reconnect")
 
+    async def check(self) -> bool:
+        """
+        Tell whether the connection is alive, and not only called so; repair it when it is not.
+
+        The page may go on saying CONNECTED when its socket has gone, or when nobody is at the other end. So the server is asked
+        a question that it must answer within 10 s. Without an answer, step by step until one helps: the page connects anew; the
+        page is loaded anew; the browser is started anew on the same profile, after which `authenticated` and `ready` come once
+        more.
+
+        Return False when there is no login yet, and when the server cannot be reached at all: then nothing is repaired, and the
+        page comes back by itself. Call it now and then, or before what must not fail; calls at the same time follow each other.
+
+        Raises:
+            BrowserClosed: The client is not initialized, or its browser ended meanwhile.
+            SessionClosed: The client was destroyed or disconnected meanwhile.
+            AuthTimeout: The new browser did not become `ready` in time; so may all that `initialize()` raises.
+        """
+        async with self._checking:
+            launch = self._running()
+            if not launch.login.ready:
+                return False
+            if await _check.is_alive(launch) or await _check.reconnect(launch):
+                return True
+            if not await _check.is_reachable(launch):
+                return False
+            if await _check.reload(launch):
+                return True
+            _log.warning("the connection is still dead: starting the browser anew")
+            await _end_of(self._close(launch, relaunch=True))
+            await self._relaunch.wait()
+            await self.wait_for(Event.READY, timeout=self.options.ready_timeout_ms / 1000)
+            return True
+
     async def flush_storage(self) -> None:
         """
         Bring the page's localStorage to the disk now, where Chromium may keep it back for up to a minute.
@@ -316,39 +397,66 @@ class Client(EventEmitter):
             raise BrowserClosed("the client is not initialized: await client.initialize() first")
         return self._launch
 
-    def _close(self, launch: Launch, *, reason: str | None = None, logout: bool = False) -> asyncio.Task[None]:
+    def _close(
+        self, launch: Launch, *, reason: str | None = None, logout: bool = False, relaunch: bool = False
+    ) -> asyncio.Task[None]:
         """Begin to close a launch, once; all who ask wait for the same task."""
         if launch.closing is None:
-            launch.closing = asyncio.create_task(self._shut(launch, reason, logout=logout), name="wwauth: close")
+            shut = self._shut(launch, reason, logout=logout, relaunch=relaunch)
+            launch.closing = asyncio.create_task(shut, name="wwauth: close")
         return launch.closing
 
-    async def _shut(self, launch: Launch, reason: str | None, *, logout: bool) -> None:
+    async def _shut(self, launch: Launch, reason: str | None, *, logout: bool, relaunch: bool) -> None:
         strategy = self.auth_strategy
         if launch.starting is not None and not launch.starting.done():
             launch.starting.cancel()
             await asyncio.wait([launch.starting])
         try:
             if reason is not None and not logout:
-                await self._guarded(strategy.disconnect())
+                await self._guarded(launch, call_hook(strategy, "disconnect"))
             await launch.stop_tasks()
             launch.login.close()
-            await self._guarded(launch.browser.stop())
-            await self._guarded(strategy.logout() if logout else strategy.destroy())
+            await self._guarded(launch, launch.browser.stop())
+            await self._guarded(launch, call_hook(strategy, "logout" if logout else "destroy"))
         finally:
             self._launch = None
             guard.remove(self)
-        if reason is not None:
-            self._over = SessionClosed(f"the client was disconnected: {reason}", reason=reason)
-            self.emit(Event.DISCONNECTED, reason)
+        if relaunch and not launch.unwanted:
+            self._relaunch.begin(reason)
+        elif reason is not None:
+            self._over = launch.failure or SessionClosed(f"the client was disconnected: {reason}", reason=reason)
         else:
             self._over = SessionClosed("the client was destroyed: initialize() starts it again")
-        self._fail_waiters(self._over)
+        if reason is not None:
+            self.emit(Event.DISCONNECTED, reason)
+        if self._over is not None:
+            self._fail_waiters(self._over)
 
-    async def _guarded(self, step: Awaitable[None]) -> None:
+    async def _guarded(self, launch: Launch, step: Awaitable[None]) -> None:
         try:
             await step
         except Exception as exc:  # noqa: BLE001 - whatever fails on the way out, the rest of the way is gone
+            error = exc.error if isinstance(exc, HookFailed) else exc
+            launch.end_errors.append(error)
+            self.emit(Event.ERROR, error)
+
+    async def _ended(self, launch: Launch, closing: asyncio.Task[None]) -> None:
+        """Wait for the end of a launch, and raise what went wrong on the way."""
+        if closing is not asyncio.current_task():
+            await _end_of(closing)
+            if launch.end_errors:
+                raise launch.end_errors[0]
+
+    async def _no_relaunch(self) -> None:
+        if await self._relaunch.cancel():
+            self._gave_up(SessionClosed("the client was destroyed: initialize() starts it again"))
+
+    def _gave_up(self, exc: Exception) -> None:
+        """Take note that the client will not start again by itself."""
+        if not isinstance(exc, SessionClosed):
             self.emit(Event.ERROR, exc)
+        self._over = exc
+        self._fail_waiters(exc)
 
 
 async def _end_of(closing: asyncio.Task[None]) -> None:

@@ -13,6 +13,7 @@ Every error that wwauth raises, in one tree, split by what the caller can do abo
      │    └── PairingRefused                     ask for another pairing code
      ├── SessionInUse                            wait for .holder, or stop it
      ├── LeaseLost                               another holder took over: stop here
+ ├── StrategyError                           mend the strategy: its own exception is the cause
      ├── SessionClosed                           the client was destroyed or disconnected; initialize() again
      ├── SessionNotFound         (LookupError)   link the device first
      ├── SessionCorrupted                        restore an older backup
@@ -51,6 +52,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "StrategyError",
     "WWAuthError",
 ]
 
@@ -131,6 +133,10 @@ class SessionInUse(WWAuthError):
 
 class LeaseLost(WWAuthError):
     """Another holder took the session's lease: this one must not write any more."""
+
+
+class StrategyError(WWAuthError):
+    """A hook of the auth strategy raised an exception of its own, which is the `__cause__`."""
 
 
 class SessionClosed(WWAuthError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
@@ -86,6 +87,9 @@ class ClientOptions(_Options):
     browser_name: str | None
     eval_on_new_doc: str | None
     pair_with_phone_number: PairWithPhoneNumber | None
+    relaunch_on_logout: bool
+    restart_on_crash: Annotated[int, Field(strict=True, ge=0)]
+    diagnostics: bool | Path
     handle_signals: bool
 
     @field_validator("web_url")

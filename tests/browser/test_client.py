@@ -24,6 +24,7 @@ from wwauth.errors import (
     PairingRefused,
     SessionClosed,
     SessionInUse,
+    StrategyError,
 )
 from wwauth.web.processes import is_running, kill_tree, profile_owner
 
@@ -477,20 +478,42 @@ async def test_an_exception_in_a_hook_ends_initialize_with_the_browser_closed(
     make_client: Callable[..., Recorded], hook: str
 ) -> None:
     it = make_client(auth_strategy=Broken(hook))
-    with pytest.raises(RuntimeError, match=hook):
+    with pytest.raises(StrategyError, match=rf"Broken\.{hook}\(\) raised RuntimeError") as caught:
         await it.client.initialize()
+    assert str(caught.value.__cause__) == hook
     assert await it.client.get_state() is None
 
 
-@pytest.mark.parametrize("hook", ["after_auth_ready", "disconnect", "destroy"])
-async def test_an_exception_in_a_later_hook_is_an_error_event(
+@pytest.mark.parametrize("hook", ["get_auth_event_payload", "after_auth_ready"])
+async def test_an_exception_in_a_hook_after_the_login_ends_the_launch(
+    make_client: Callable[..., Recorded], simulator: Simulator, hook: str
+) -> None:
+    it = make_client(auth_strategy=Broken(hook))
+    await it.client.initialize()
+    await simulator.phone.scan(it.client.qr or await it.client.wait_for("qr", timeout=20))
+    assert await it.client.wait_for("disconnected", timeout=20) == "STRATEGY_FAILED"
+    assert [str(event[1].__cause__) for event in it.events if event[0] == "error"] == [hook]
+    assert await it.client.get_state() is None
+    with pytest.raises(StrategyError):
+        await it.client.wait_for("change_state", timeout=1)
+
+
+@pytest.mark.parametrize("hook", ["disconnect", "destroy", "logout"])
+async def test_an_exception_in_a_hook_of_the_end_does_not_stop_it(
     make_client: Callable[..., Recorded], simulator: Simulator, hook: str
 ) -> None:
     it = make_client(auth_strategy=Broken(hook))
     await it.link(simulator)
-    await simulator.phone.push_state("TOS_BLOCK")
-    await it.client.wait_for("disconnected", timeout=20)
-    assert [str(event[1]) for event in it.events if event[0] == "error"] == [hook]
+    pid = it.client.browser_pid
+    assert pid is not None
+    if hook == "disconnect":
+        await simulator.phone.push_state("TOS_BLOCK")
+        assert await it.client.wait_for("disconnected", timeout=20) == "TOS_BLOCK"
+    else:
+        with pytest.raises(StrategyError):
+            await getattr(it.client, hook)()
+    assert not psutil.pid_exists(pid)
+    assert [str(event[1].__cause__) for event in it.events if event[0] == "error"] == [hook]
 
 
 class Reentrant(AuthStrategy):

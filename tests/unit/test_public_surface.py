@@ -48,6 +48,7 @@ PUBLIC = {
         "StoreError",
         "StoreFull",
         "StoreUnavailable",
+        "StrategyError",
         "WWAuthError",
     ],
     "wwauth.qr": ["svg_qr", "terminal_qr"],

@@ -106,8 +106,29 @@
     utils.info = (...args) => ({ ...info(...args), ...changes });
   };
 
+  const within = (work, timeout) =>
+    Promise.race([work.then(() => true), new Promise((resolve) => setTimeout(resolve, timeout, false))]).catch(() => false);
+
   const commands = {
     state: () => need('WAWebSocketModel').Socket.state ?? null,
+
+    // `open`: the WebSocket of the builds that show it; a connection may be gone and the state not know it. `answered`: whether the server
+    // answers a harmless question over it, the one by which clients look numbers up; a socket may be open with nobody at its end.
+    probe: async ({ timeout }) => {
+      const { Socket } = need('WAWebSocketModel');
+      const level = { state: Socket.state ?? null, open: true, answered: true };
+      if (level.state !== 'CONNECTED') return level;
+      if ('socket' in Socket) level.open = Socket.socket?.readyState === WebSocket.OPEN;
+      const me = need('WAWebUserPrefsMeUser');
+      const query = optional('WAWebQueryExistsJob')?.queryWidExists;
+      if (level.open && query) {
+        const question = async () => query(me.getMaybeMePnUser() || me.getMaybeMeLidUser());
+        level.answered = await within(question(), timeout);
+      }
+      return level;
+    },
+
+    reach: ({ timeout }) => within(fetch(location.origin, { method: 'HEAD', mode: 'no-cors', cache: 'no-store' }), timeout),
 
     info: () => {
       const me = need('WAWebUserPrefsMeUser');

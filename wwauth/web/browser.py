@@ -90,6 +90,7 @@ class Browser:
     _stopping: bool = False
     _watch: asyncio.Task[None] | None = None
     _owner_before: tuple[str, int] | None = None
+    _user_agent: str = ""
 
     @property
     def context(self) -> BrowserContext:
@@ -104,6 +105,16 @@ class Browser:
         if self._page is None:
             raise BrowserClosed("the browser is not running: await client.initialize() first")
         return self._page
+
+    def is_current(self, page: Page) -> bool:
+        """Tell whether this is the page that WhatsApp Web is shown in, in a browser that is meant to run."""
+        return not self._stopping and page == self._page
+
+    async def replace_page(self) -> None:
+        """Put a new page in the place of one that crashed."""
+        crashed, self._page = self.page, await self.context.new_page()
+        await self._hide_headless(self._page)
+        await _bounded(crashed.close(), _CLOSE_TIMEOUT, "the crashed page did not close")
 
     def is_gone(self, exc: Exception) -> bool:
         """Tell whether Playwright raised this because the browser has ended."""
@@ -214,11 +225,15 @@ class Browser:
             version = await cdp.send("Browser.getVersion")
         finally:
             await cdp.detach()
-        if self.options.user_agent is None and "Headless" in version["userAgent"]:
+        self._user_agent = version["userAgent"]
+        await self._hide_headless(self.page)
+
+    async def _hide_headless(self, page: Page) -> None:
+        if self.options.user_agent is None and "Headless" in self._user_agent:
             # WhatsApp Web is made for browsers that people use; the headless one differs in this word alone.
-            page_cdp = await self.context.new_cdp_session(self.page)
-            plain = version["userAgent"].replace("HeadlessChrome", "Chrome")
-            await page_cdp.send("Emulation.setUserAgentOverride", {"userAgent": plain})
+            cdp = await self.context.new_cdp_session(page)
+            plain = self._user_agent.replace("HeadlessChrome", "Chrome")
+            await cdp.send("Emulation.setUserAgentOverride", {"userAgent": plain})
 
     def _arguments(self, *, bundled: str) -> dict[str, Any]:
         """Put Playwright's launch arguments together; the user's own come last and win, the lists are joined."""

@@ -1,0 +1,36 @@
+"""Calling a strategy's hooks: what they raise becomes one of wwauth's errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import StrategyError, WWAuthError
+
+if TYPE_CHECKING:
+    from .abc import AuthStrategy
+
+
+class HookFailed(Exception):
+    """A hook raised; apart from the `error` that it is told as, so that no other error is mistaken for it."""
+
+    def __init__(self, error: WWAuthError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def call_hook(strategy: AuthStrategy, name: str) -> Any:
+    """Await a hook and return what it returns; `HookFailed` when it raises."""
+    try:
+        return await getattr(strategy, name)()
+    except Exception as exc:
+        raise HookFailed(as_error(strategy, name, exc)) from exc
+
+
+def as_error(strategy: AuthStrategy, name: str, exc: Exception) -> WWAuthError:
+    """Return what a hook raised as one of wwauth's errors: as it is, or as the cause of a `StrategyError`."""
+    if isinstance(exc, WWAuthError):
+        return exc
+    # Without the exception's own words, which may hold what a log must not; it is the cause.
+    error = StrategyError(f"{type(strategy).__name__}.{name}() raised {type(exc).__name__}: mend the strategy")
+    error.__cause__ = exc
+    return error
