@@ -36,6 +36,15 @@ def temporary_sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}{_TEMPORARY}")
 
 
+def unused_name(path: Path) -> Path:
+    """Return `path`, or where that exists the first of `path.2`, `path.3`, … that does not."""
+    number, unused = 1, path
+    while os.path.lexists(unused):
+        number += 1
+        unused = path.with_name(f"{path.name}.{number}")
+    return unused
+
+
 def sweep_temporaries(folder: Path, *, name: str = "*", older_than: float = 0.0) -> None:
     """Delete what crashed writers left of `temporary_sibling(folder / name)`; `older_than` seconds spares live ones."""
     limit = time.time() - older_than

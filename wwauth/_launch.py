@@ -171,7 +171,7 @@ class Launch:
                 raise
             url, state = without_query(self.browser.page.url), self.login.level.state
             error = AuthTimeout(
-                f"no {phase} within {bound:g} s at {url} (state {state}): is the address right and the network there? "
+                f"{phase} took more than {bound:g} s at {url} (state {state}): is the address right and the network there? "
                 "auth_timeout_ms raises the bound",
                 phase=phase,
                 url=url,

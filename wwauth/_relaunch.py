@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,9 @@ class Relaunch:
         return self._crashes < self._options.restart_on_crash
 
     def begin(self, reason: str | None) -> None:
-        """Start the client again, in a task."""
-        self._task = asyncio.create_task(self._run(crashed=reason == BROWSER_CLOSED), name="wwauth: relaunch")
+        """Start the client again, in a task; without a reason it is tried until it works."""
+        attempts = {BROWSER_CLOSED: self._options.restart_on_crash, None: sys.maxsize}.get(reason, 0)
+        self._task = asyncio.create_task(self._run(attempts, crashed=reason == BROWSER_CLOSED), name="wwauth: relaunch")
 
     def forget(self) -> None:
         """Begin to count crashes anew: the next start is not ours."""
@@ -93,28 +95,27 @@ class Relaunch:
         await self.wait()
         return True
 
-    async def _run(self, *, crashed: bool) -> None:
+    async def _run(self, attempts: int, *, crashed: bool) -> None:
+        if crashed:
+            await self._pause()
         while True:
-            if crashed:
-                await self._pause()
             try:
                 await self._start()
             except SessionClosed:
                 return  # destroyed meanwhile
             except Exception as exc:  # noqa: BLE001 - nobody awaits this task: whatever it is, the client tells it
-                again = crashed and isinstance(exc, WWAuthError) and exc.retryable
-                if not again or self._crashes >= self._options.restart_on_crash:
+                if not (isinstance(exc, WWAuthError) and exc.retryable and self._crashes < attempts):
                     self._gave_up(exc)
                     return
                 _log.warning("the client could not be started again: %s", exc)
+                await self._pause()
             else:
                 return
 
     async def _pause(self) -> None:
-        seconds = min(_PAUSE * 2**self._crashes, _LONGEST_PAUSE)
+        seconds = min(_PAUSE * 2 ** min(self._crashes, 10), _LONGEST_PAUSE)
         self._crashes += 1
-        limit = self._options.restart_on_crash
-        _log.warning("the browser ended: start %d of %d follows in %g s", self._crashes, limit, seconds)
+        _log.warning("starting the browser again in %g s", seconds)
         self._pausing = True
         try:
             await asyncio.sleep(seconds)

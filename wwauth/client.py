@@ -375,7 +375,7 @@ class Client(EventEmitter):
                 return True
             _log.warning("the connection is still dead: starting the browser anew")
             await _end_of(self._close(launch, relaunch=True))
-            await self._relaunch.wait()
+            # Where it does not come up, it is tried until it does, also when this wait is over.
             await self.wait_for(Event.READY, timeout=self.options.ready_timeout_ms / 1000)
             return True
 

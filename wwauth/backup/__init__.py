@@ -6,7 +6,7 @@ from .engine import BackupEngine
 from .reports import BackupReport, RestoreReport, SnapshotReport
 from .schedule import BackupSchedule
 from .snapshot import take_snapshot
-from .validate import cut_tails, validate_profile
+from .validate import check_databases, cut_tails, validate_profile
 
 __all__ = [
     "BackupEngine",
@@ -14,6 +14,7 @@ __all__ = [
     "BackupSchedule",
     "RestoreReport",
     "SnapshotReport",
+    "check_databases",
     "cut_tails",
     "take_snapshot",
     "validate_profile",

@@ -37,13 +37,23 @@ def validate_profile(user_data_dir: Path, *, origin: str | None = None, strict: 
         ConfigurationError: `origin` is no web address.
     """
     directory = None if origin is None else origin_directory(origin)
-    databases = find_databases(user_data_dir)
-    sqlite = find_sqlite(user_data_dir)
-    names = tuple(database.name for database in databases) + tuple(sqlite)
+    names = check_databases(user_data_dir, strict=strict)
     if not any("/IndexedDB/" in name for name in names):
         raise SessionCorrupted(f"{user_data_dir}: no IndexedDB database, so this profile holds no login")
     if origin is not None and not has_origin(user_data_dir, origin):
         raise SessionCorrupted(f"{user_data_dir}: no database of {origin!r} ({directory}), so it holds no login there")
+    return names
+
+
+def check_databases(user_data_dir: Path, *, strict: bool = False) -> tuple[str, ...]:
+    """
+    Check that every database that a profile has is whole; return their names, none for a profile that was never used.
+
+    Raises:
+        SessionCorrupted: Something is damaged; the message names what and where. See `validate_profile`.
+    """
+    databases = find_databases(user_data_dir)
+    sqlite = find_sqlite(user_data_dir)
     for database in databases:
         try:
             check_database(user_data_dir, database, strict=strict)
@@ -54,7 +64,7 @@ def validate_profile(user_data_dir: Path, *, origin: str | None = None, strict: 
             check_sqlite(user_data_dir / name)
         except DamagedDatabase as exc:
             raise SessionCorrupted(f"{(user_data_dir / name).parent}: {exc}") from None
-    return names
+    return tuple(database.name for database in databases) + tuple(sqlite)
 
 
 def check_database(user_data_dir: Path, database: Database, *, strict: bool) -> None:

@@ -8,17 +8,19 @@ import logging
 import os
 import platform
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing
+from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing, sync_dir, unused_name
 from .._names import check_client_id
 from ..abc import AuthStrategy
+from ..backup import check_databases
 from ..backup.layout import browser_lives
-from ..errors import ConfigurationError, SessionInUse, WWAuthError
+from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, WWAuthError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +96,28 @@ class ProfileStrategy(AuthStrategy):
     def _prepare(self) -> None:
         make_private_dir(self._profile)
         self._refuse_other_spelling()
+
+    def _damage(self) -> SessionCorrupted | None:
+        """Look for damage in the profile; one that was never used has none."""
+        try:
+            check_databases(self._profile)
+        except SessionCorrupted as exc:
+            return exc
+        return None
+
+    def _set_aside(self, damage: SessionCorrupted) -> SessionCorrupted:
+        """
+        Move a damaged profile out of Chromium's way, which would delete what it finds damaged; return what to tell.
+
+        It lies beside its old place from then on, and is its owner's to delete.
+        """
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = unused_name(self._profile.with_name(f"{self.session}.damaged-{now}"))
+        self._profile.rename(aside)
+        sync_dir(aside.parent)
+        error = SessionCorrupted(f"{damage}; the profile was set aside as {aside.name}")
+        _log.warning("%s", error)
+        return error
 
     def _release(self) -> None:
         if self._lock is not None:

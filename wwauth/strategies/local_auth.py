@@ -7,10 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..backup import cut_tails
+from ..events import Event
 from ._profile import ProfileStrategy, warn_of_ephemeral
 
 if TYPE_CHECKING:
     import os
+
+    from ..errors import SessionCorrupted
 
 __all__ = ["LocalAuth"]
 
@@ -21,7 +24,8 @@ class LocalAuth(ProfileStrategy):
     """
     Keep the login in a persistent browser profile, `<data_path>/session[-<client_id>]`, as whatsapp-web.js does.
 
-    A folder that whatsapp-web.js wrote is opened as it is, and the reverse. The disk must outlive the process: on an
+    A folder that whatsapp-web.js wrote is opened as it is, and the reverse. One whose databases are damaged is set aside as
+    `session[-<client_id>].damaged-<time>`: Chromium would delete them. The disk must outlive the process: on an
     ephemeral one a warning says so, and `RemoteAuth` is the strategy to use.
 
     Args:
@@ -48,14 +52,33 @@ class LocalAuth(ProfileStrategy):
         self._delete_on_logout = delete_on_logout
 
     async def before_browser_initialized(self) -> None:
-        """Create the folder and take its lock; `SessionInUse` when another client or browser has it."""
+        """
+        Create the folder, take its lock, and bring in order what a killed browser left.
+
+        A profile that is damaged beyond that is set aside, never deleted; `error(SessionCorrupted)` says where it is, and a
+        code follows.
+
+        Raises:
+            SessionInUse: Another client or browser has the profile.
+            ConfigurationError: The data path cannot be used.
+        """
         await super().before_browser_initialized()
         with self._disk_errors():
-            # Chromium appends behind the half record that a killed browser left, and deletes the database at the opening
-            # after.
-            for cut in await asyncio.to_thread(cut_tails, self._profile):
-                _log.info("%s: %s", self._profile, cut)
+            damage = await asyncio.to_thread(self._mend)
+        if damage is not None:
+            self.client.emit(Event.ERROR, damage)
         await asyncio.to_thread(warn_of_ephemeral, self.data_path)
+
+    def _mend(self) -> SessionCorrupted | None:
+        # Chromium appends behind the half record that a killed browser left, and deletes the database at the opening after.
+        for cut in cut_tails(self._profile):
+            _log.info("%s: %s", self._profile, cut)
+        damage = self._damage()
+        if damage is None:
+            return None
+        damage = self._set_aside(damage)
+        self._prepare()
+        return damage
 
     async def logout(self) -> None:
         """Delete the profile (its browser has ended), unless `delete_on_logout` is False; release the lock."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from .._files import remove_tree
@@ -65,7 +65,8 @@ class RemoteAuth(ProfileStrategy):
     failed by `backup_failed(exception)`, and the one before it stands. A profile that holds no login is never saved.
 
     At the start, a local profile that held a login and is whole is used; else what the store has is restored, verified before
-    the old profile is touched, and the old one is kept until the login works. A store that cannot be reached is an error, never
+    the old profile is touched, and the old one is kept until the login works. One that is damaged is set aside as
+    `RemoteAuth[-<client_id>].damaged-<time>`, and stays there. A store that cannot be reached is an error, never
     "no session". Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing; only a logout does.
 
     Args:
@@ -141,11 +142,19 @@ class RemoteAuth(ProfileStrategy):
         with self._disk_errors():
             await asyncio.to_thread(self._hold)
             await self._engine.recover(self._profile)
-            if await self._wants_restore():
+            damage = await asyncio.to_thread(self._damage)
+            if await self._wants_restore(damaged=damage is not None):
+                aside = await self._out_of_the_way(damage)
                 report = await self._engine.restore(self._profile)
                 await asyncio.to_thread(self._marker.write, generation=report.generation)
-                self.client.emit(Event.RESTORED, report)
+                notes = (*report.notes, *([str(aside)] if aside else []))
+                self.client.emit(Event.RESTORED, replace(report, notes=notes))
+            elif damage is not None:
+                self.client.emit(Event.ERROR, await self._out_of_the_way(damage))
             await asyncio.to_thread(self._prepare)
+
+    async def _out_of_the_way(self, damage: SessionCorrupted | None) -> SessionCorrupted | None:
+        return damage and await asyncio.to_thread(self._set_aside, damage)
 
     async def on_authentication_needed(self) -> AuthenticationNeeded:
         """Note that the local profile holds no login, so that the next start looks into the store."""
@@ -184,8 +193,8 @@ class RemoteAuth(ProfileStrategy):
         finally:
             self._release()
 
-    async def _wants_restore(self) -> bool:
-        local = await asyncio.to_thread(self._local_is_whole)
+    async def _wants_restore(self, *, damaged: bool) -> bool:
+        local = not damaged and await asyncio.to_thread(self._local_is_whole)
         if local and self._restore == "local":
             return False
         # Asked even when the local profile is whole: a store that is down should be known before the login depends on it.

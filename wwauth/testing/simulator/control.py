@@ -75,6 +75,7 @@ def _commands(simulator: Simulator) -> dict[str, _Command]:
         "message": ({"n", "size", "device"}, partial(_message, phone), "stored"),
         "drop": ({"ms"}, lambda query: phone.drop(query.number("ms") / _MS), None),
         "conflict": ({"device"}, lambda query: phone.conflict(query.optional("device")), None),
+        "ghost": ({"device", "gone", "connections"}, partial(_ghost, phone), None),
         "push-state": (
             {"state", "device"},
             lambda query: phone.push_state(query.text("state"), query.optional("device")),
@@ -88,6 +89,11 @@ def _commands(simulator: Simulator) -> dict[str, _Command]:
 
 async def _message(phone: Phone, query: _Query) -> int:
     return await phone.send_messages(query.number("n", 1), query.number("size", 1_000), query.optional("device"))
+
+
+async def _ghost(phone: Phone, query: _Query) -> None:
+    gone = query.optional("gone") in {"1", "true"}
+    await phone.ghost(query.optional("device"), gone=gone, connections=query.number("connections", 0))
 
 
 def _other(commands: dict[str, _Command]) -> Callable[[Request], Awaitable[Response]]:

@@ -46,6 +46,7 @@ class Hub:
         self.pages: list[Page] = []
         self.old_refs: deque[str] = deque(maxlen=_REMEMBERED_REFS)
         self.down_until = 0.0
+        self.silent_connections = 0
         self.ports: tuple[int, int] = (0, 0)
         self._next_device = 1
         self._change = asyncio.Event()
@@ -129,6 +130,13 @@ class Hub:
         if not self.is_down:
             self.pages[:] = [page for page in self.pages if not page.is_gone]
             self.changed()
+
+    def next_is_silent(self) -> bool:
+        """Count a new connection; tell whether the server is not to answer on it."""
+        if self.silent_connections <= 0:
+            return False
+        self.silent_connections -= 1
+        return True
 
     # -- the file ----------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,9 @@ class Page:
             "proof": self._on_proof,
             "logout": self._on_logout,
             "stored": self._on_stored,
+            "exists": self._on_exists,
         }
+        self._silent = hub.next_is_silent()
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._linking: tuple[Device, asyncio.Future[None]] | None = None
         self._challenge: tuple[Device, bytes] | None = None
@@ -80,6 +82,8 @@ class Page:
         try:
             while True:
                 message = await self._socket.receive_json()
+                if self._silent:
+                    continue
                 await self._handlers[message["type"]](message)
         except WebSocketDisconnect:
             pass
@@ -118,9 +122,13 @@ class Page:
                 return  # gone; the reader notices as well
 
     def send(self, kind: str, **content: Any) -> None:
-        """Send a message; dropped when the page has gone."""
-        if not self.is_gone:
+        """Send a message; dropped when the page has gone, or the server has fallen silent."""
+        if not self.is_gone and not self._silent:
             self._outgoing.put_nowait({"type": kind, **content})
+
+    def fall_silent(self) -> None:
+        """Leave the connection open, and answer nothing any more."""
+        self._silent = True
 
     async def close(self, code: int) -> None:
         """End the connection."""
@@ -302,6 +310,9 @@ class Page:
             self.tell_logged_out()
         else:
             self._hub.unlink(self.device)
+
+    async def _on_exists(self, message: dict[str, Any]) -> None:
+        self.send("exists", exists=any(device.number == message["number"] for device in self._hub.devices.values()))
 
     # -- messages ----------------------------------------------------------------------------------------------------
 

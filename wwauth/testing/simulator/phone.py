@@ -39,6 +39,8 @@ _LINK_TIMEOUT = 20.0
 _MAX_MESSAGES = 1_000_000
 _MAX_SIZE = 16_000_000
 
+_MAX_GHOSTS = 100
+
 _DAY = 86_400
 
 _NETWORK_LOST = 4000
@@ -120,6 +122,23 @@ class Phone:
         asyncio.get_running_loop().call_later(seconds + _RETURN, self._hub.drop_lost_pages)
         await asyncio.gather(*(page.close(_NETWORK_LOST) for page in self._hub.pages))
         self._hub.changed()
+
+    async def ghost(self, device: str | None = None, *, gone: bool = False, connections: int = 0) -> None:
+        """
+        Kill the connection of a device's page (None: of each that is on line) without a word: its state stays CONNECTED.
+
+        The connection stays open and the server answers nothing on it, as behind a NAT that forgot it; with `gone` it ends, and
+        the page does not notice. So do the next `connections` that any page opens: the first of them is that of a page that
+        connects anew, the second that of a page that is loaded anew.
+        """
+        if not 0 <= connections <= _MAX_GHOSTS:
+            raise ControlRefused(f"invalid number of connections {connections!r}: 0 to {_MAX_GHOSTS}")
+        for page in self._online(device):
+            if gone:
+                page.send("vanish")
+            else:
+                page.fall_silent()
+        self._hub.silent_connections = connections
 
     async def push_state(self, state: str, device: str | None = None) -> None:
         """Set `Socket.state` of a device's page, or of every page there is."""

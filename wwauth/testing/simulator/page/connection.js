@@ -39,6 +39,17 @@ export class Connection {
     };
   }
 
+  get socket() {
+    return this.#socket;
+  }
+
+  // The connection goes, and nobody is told: what clients know as a ghost.
+  vanish() {
+    const old = this.#socket;
+    this.#socket = null;
+    old?.close();
+  }
+
   // Drops the present connection and opens another.
   reopen() {
     const old = this.#socket;

@@ -10,6 +10,7 @@ export const install = (session) => {
   Socket.logout = () => session.logout();
   Socket.reconnect = () => session.reconnect();
   Socket.takeover = () => session.takeover();
+  Object.defineProperty(Socket, 'socket', { get: () => session.socket });
   Cmd.refreshQR = () => session.refreshQR();
 
   const modules = {
@@ -44,6 +45,7 @@ export const install = (session) => {
       getMaybeMePnUser: () => session.models.me?.pn ?? null,
       getMaybeMeLidUser: () => session.models.me?.lid ?? null,
     },
+    WAWebQueryExistsJob: { queryWidExists: (asked) => session.queryWidExists(asked) },
     WAWebCollections: { Msg, Chat },
     WAWebSyncGatingUtils: { isPlaceholderMessageResendEnabled: () => false },
     WAWebCallCollection: { on: () => {}, _models: new Map() },

@@ -31,6 +31,7 @@ export class Session {
   #error = null;
   #pairingType = 'QR';
   #waitingForCode = null;
+  #questions = [];
   #loggingOut = null;
   #syncing = null;
   #syncedAtLeast = 0;
@@ -125,6 +126,17 @@ export class Session {
     return code;
   }
 
+  // A question to the server: is there an account of this number?
+  async queryWidExists(asked) {
+    const answer = new Promise((resolve) => this.#questions.push(resolve));
+    this.#ask({ type: 'exists', number: asked.user });
+    return (await answer) ? { wid: asked } : null;
+  }
+
+  get socket() {
+    return this.#connection.socket;
+  }
+
   initializeQRLinking() {
     this.#pairingType = 'QR';
     if (this.#stage === 'code') this.refreshQR();
@@ -178,6 +190,8 @@ export class Session {
       check: () => this.#check(),
       state: () => this.#setState(message.state),
       config: () => this.#configure(message.config),
+      exists: () => this.#questions.shift()?.(message.exists),
+      vanish: () => this.#connection.vanish(),
     };
     await handlers[message.type]();
   }

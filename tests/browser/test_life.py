@@ -1,0 +1,555 @@
+"""What a login gets into after it works: unlinked, in conflict, blocked, cut off, crashed; and what is left of it then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from wwauth import AuthStrategy, LocalAuth, RemoteAuth
+from wwauth.errors import BrowserClosed, SessionClosed, SessionCorrupted
+from wwauth.stores import FileSystemStore
+from wwauth.testing import Simulator
+from wwauth.web.processes import is_running, kill_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wwauth import Client
+
+    from .conftest import Recorded
+
+pytestmark = pytest.mark.browser
+
+MakeClient = "Callable[..., Recorded]"
+
+
+def remote(folder: Path, **options: Any) -> RemoteAuth:
+    defaults = {"store": FileSystemStore(folder / "store"), "data_path": folder / "auth", "backup_sync_interval_ms": 600_000}
+    return RemoteAuth(**{**defaults, **options})
+
+
+def strategies(folder: Path) -> dict[str, AuthStrategy]:
+    return {"local": LocalAuth(data_path=folder / "auth"), "remote": remote(folder)}
+
+
+async def saved(it: Recorded) -> None:
+    assert isinstance(it.client.auth_strategy, RemoteAuth)
+    await it.client.auth_strategy.backup_now()
+
+
+async def comes_back(client: Client, it: Recorded) -> None:
+    """Start again, and be ready without a code."""
+    it.events.clear()
+    await client.initialize()
+    await client.wait_for("ready", timeout=30)
+    assert "qr" not in it.names
+
+
+def crash(client: Client) -> None:
+    """Kill the renderers of a client's browser."""
+    for process in psutil.Process(client.browser_pid).children(recursive=True):
+        if "--type=renderer" in process.cmdline():
+            process.kill()
+
+
+# Logout ---------------------------------------------------------------------------------------------------------------
+
+
+class Watching(LocalAuth):
+    """Looks, when it is to delete the profile, whether the browser has ended."""
+
+    pid = 0
+    ended = False
+
+    async def after_auth_ready(self) -> None:
+        self.pid = self.client.browser_pid or 0
+
+    async def logout(self) -> None:
+        assert self.user_data_dir is not None
+        self.ended = not is_running(self.pid) and self.user_data_dir.is_dir()
+        await super().logout()
+
+
+async def test_the_browser_has_ended_before_anything_is_deleted(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    strategy = Watching(data_path=tmp_path)
+    it = make_client(auth_strategy=strategy)
+    await it.link(simulator)
+    await simulator.phone.unlink()
+    assert await it.client.wait_for("disconnected", timeout=20) == "LOGOUT"
+    assert strategy.ended
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+async def test_after_an_unlinking_a_new_login_follows_and_is_kept(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, kind: str
+) -> None:
+    it = make_client(auth_strategy=strategies(tmp_path)[kind], relaunch_on_logout=True)
+    await it.link(simulator)
+    first, pid = it.client.qr, it.client.browser_pid
+    again = asyncio.ensure_future(it.client.wait_for("qr", timeout=30))
+    await asyncio.sleep(0)
+    it.events.clear()
+    await simulator.phone.unlink()
+    qr = await again
+    assert qr != first
+    assert it.client.browser_pid != pid
+    assert it.events[-2:] == [("disconnected", "LOGOUT"), ("qr", qr)]
+    await simulator.phone.scan(qr)
+    await it.client.wait_for("ready", timeout=30)
+    await it.client.destroy()
+    await comes_back(it.client, it)
+
+
+async def test_a_late_backup_does_not_bring_back_what_a_logout_deleted(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    store = SlowStore(tmp_path / "store")
+    it = make_client(auth_strategy=remote(tmp_path, store=store))
+    await it.link(simulator)
+    await store.saving.wait()
+    await simulator.phone.unlink()
+    assert await it.client.wait_for("disconnected", timeout=30) == "LOGOUT"
+    assert list((tmp_path / "store").iterdir()) == []
+    assert not (tmp_path / "auth" / "RemoteAuth").exists()
+
+
+class SlowStore(FileSystemStore):
+    """Takes a second to save."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.saving = asyncio.Event()
+
+    async def save(self, **archive: Any) -> None:
+        self.saving.set()
+        await asyncio.sleep(1)
+        await super().save(**archive)
+
+
+async def test_unlinked_while_away_and_a_new_login_follows(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    it = make_client(auth_strategy=remote(tmp_path), relaunch_on_logout=True)
+    await it.link(simulator)
+    await it.client.destroy()
+    await simulator.phone.unlink()
+    it.events.clear()
+    qr = asyncio.ensure_future(it.client.wait_for("qr", timeout=30))
+    await it.client.initialize()
+    await qr
+    assert it.names[-2:] == ["disconnected", "qr"]
+    assert ("disconnected", "LOGOUT") in it.events
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+async def test_destroy_ends_a_relaunch(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path), relaunch_on_logout=True)
+    await it.link(simulator)
+    gone = asyncio.ensure_future(it.client.wait_for("disconnected", timeout=20))
+    await asyncio.sleep(0)
+    await simulator.phone.unlink()
+    await gone
+    await it.client.destroy()
+    assert it.client.browser_pid is None
+    with pytest.raises(SessionClosed):
+        await it.client.wait_for("qr", timeout=5)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_unpaired_for_a_moment_is_no_logout(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, *, stays: bool
+) -> None:
+    it = make_client(auth_strategy=remote(tmp_path))
+    await it.link(simulator)
+    await saved(it)
+    it.events.clear()
+    await simulator.phone.push_state("UNPAIRED")
+    await it.client.wait_for("change_state", timeout=10, predicate=lambda state: state == "UNPAIRED")
+    if stays:
+        assert await it.client.wait_for("disconnected", timeout=10) == "UNPAIRED"
+    else:
+        await simulator.phone.push_state("CONNECTED")
+        await asyncio.sleep(2)  # longer than the second look waits
+        assert it.names == ["change_state", "change_state"]
+        await it.client.destroy()
+    assert (tmp_path / "auth" / "RemoteAuth" / "Default").is_dir()
+    assert (tmp_path / "store" / "RemoteAuth.zip").is_file()
+    await comes_back(it.client, it)
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+async def test_logout_of_a_dead_page_deletes_all_the_same_and_says_what_is_left_to_do(
+    make_client: Callable[..., Recorded],
+    simulator: Simulator,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wwauth._login._LOGOUT_NAVIGATION", 0.3)
+    it = make_client(auth_strategy=strategies(tmp_path)[kind])
+    await it.link(simulator)
+    for process in psutil.Process(it.client.browser_pid).children(recursive=True):
+        process.suspend()
+    await it.client.logout()
+    await it.client.logout()
+    assert "remove it in the phone's list of linked devices" in caplog.text
+    assert it.events[-1] == ("disconnected", "LOGOUT")
+    assert it.names.count("disconnected") == 1
+    assert [path.name for path in (tmp_path / "auth").iterdir() if not path.name.startswith(".")] == []
+    assert not list((tmp_path / "store").glob("*"))
+
+
+# Conflict and other states --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION", "UNLAUNCHED"])
+async def test_a_state_that_ends_the_connection_is_backed_up_and_deletes_nothing(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, state: str
+) -> None:
+    it = make_client(auth_strategy=remote(tmp_path))
+    await it.link(simulator)
+    await saved(it)
+    await simulator.phone.send_messages(3)
+    reports: list[Any] = []
+    it.client.on("backup_saved", reports.append)
+    await simulator.phone.push_state(state)
+    assert await it.client.wait_for("disconnected", timeout=20) == state
+    assert [report.kind for report in reports] == ["full"]
+    assert it.names.count("disconnected") == 1
+    shutil.rmtree(tmp_path / "auth")
+    await comes_back(it.client, it)
+
+
+async def test_two_clients_that_take_over_do_not_fight_for_ever(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    first = make_client(auth_strategy=LocalAuth(data_path=tmp_path / "a"), takeover_on_conflict=True, takeover_timeout_ms=50)
+    await first.link(simulator)
+    await first.client.destroy()
+    shutil.copytree(tmp_path / "a" / "session", tmp_path / "b" / "session", symlinks=True)
+    second = make_client(auth_strategy=LocalAuth(data_path=tmp_path / "b"), takeover_on_conflict=True, takeover_timeout_ms=50)
+    await comes_back(first.client, first)
+    await second.client.initialize()
+    ends = [asyncio.ensure_future(it.client.wait_for("disconnected", timeout=60)) for it in (first, second)]
+    done, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    assert [end.result() for end in done] == ["CONFLICT"]
+    winner = second if ends[0] in done else first
+    await asyncio.sleep(0.5)
+    assert await winner.client.get_state() == "CONNECTED"
+    assert all((tmp_path / name / "session" / "Default").is_dir() for name in "ab")
+    for end in pending:
+        end.cancel()
+
+
+# Pairing codes --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_pairing_code_survives_a_reload_and_a_crash_of_the_page(
+    make_client: Callable[..., Recorded], simulator: Simulator
+) -> None:
+    it = make_client()
+    await it.client.initialize()
+    first = await it.client.request_pairing_code("15551234567")
+    renewed = asyncio.ensure_future(it.client.wait_for("code", timeout=20))
+    await it.client.page.reload()
+    second = await renewed
+    renewed = asyncio.ensure_future(it.client.wait_for("code", timeout=20))
+    await asyncio.sleep(0)
+    crash(it.client)
+    third = await renewed
+    assert len({first, second, third}) == 3
+    await simulator.phone.enter_code(third)
+    await it.client.wait_for("ready", timeout=20)
+    assert "error" not in it.names
+
+
+# Ghosts ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wwauth._check._ANSWER", 0.5)
+    monkeypatch.setattr("wwauth._check._PAGE_ANSWER", 3.0)
+    monkeypatch.setattr("wwauth._check._RECONNECTED", 2.0)
+    monkeypatch.setattr("wwauth._check._RELOADED", 3.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("how", "repair"),
+    [
+        ({}, "anew"),
+        ({"gone": True}, "connecting anew"),
+        ({"connections": 1}, "loading the page anew"),
+        ({"connections": 2}, "starting the browser anew"),
+    ],
+)
+async def test_a_ghost_connection_is_found_and_repaired(
+    make_client: Callable[..., Recorded],
+    simulator: Simulator,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    how: dict[str, Any],
+    repair: str,
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    assert await it.client.check()
+    assert not caplog.records
+    it.events.clear()
+    await simulator.phone.ghost(**how)
+    assert await it.client.get_state() == "CONNECTED"
+    assert await it.client.check()
+    assert repair in caplog.records[-1].message
+    assert await it.client.get_state() == "CONNECTED"
+    assert await simulator.phone.send_messages(1) == 1
+    assert set(it.names) <= {"change_state", "loading_screen", "authenticated", "ready"}
+    assert ("ready" in it.names) == ("starting the browser anew" in repair)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_nothing_is_repaired_where_the_server_is_away(make_client: Callable[..., Recorded], tmp_path: Path) -> None:
+    async with Simulator(pair_delay=0.05, sync_delay=0.2) as simulator:
+        it = make_client(web_url=simulator.url, auth_strategy=LocalAuth(data_path=tmp_path))
+        await it.client.initialize()
+        assert not await it.client.check()  # there is no login yet
+        await simulator.phone.scan(it.client.qr or await it.client.wait_for("qr", timeout=20))
+        await it.client.wait_for("ready", timeout=30)
+        pid = it.client.browser_pid
+    assert not await it.client.check()
+    assert it.client.browser_pid == pid
+    await it.client.destroy()
+    with pytest.raises(BrowserClosed):
+        await it.client.check()
+
+
+# Crashes --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_crashed_page_is_opened_anew(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path), eval_on_new_doc="window.mine = 1")
+    await it.link(simulator)
+    it.events.clear()
+    before = it.client.page
+    crash(it.client)
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "CONNECTED")
+    assert it.client.page is not before
+    assert await it.client.page.evaluate("window.mine") == 1
+    assert "Headless" not in await it.client.page.evaluate("navigator.userAgent")
+    assert len(it.client.context.pages) == 1
+    assert set(it.names) == {"change_state"}
+    await simulator.phone.drop(0.2)
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "TIMEOUT")
+    assert it.events.count(("change_state", "TIMEOUT")) == 1
+
+
+async def test_a_page_that_crashes_again_and_again_ends_the_browser(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wwauth._launch._MAX_PAGE_CRASHES", 1)
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
+    await it.link(simulator)
+    crash(it.client)
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "CONNECTED")
+    ended = asyncio.ensure_future(it.client.wait_for("disconnected", timeout=20))
+    await asyncio.sleep(0)
+    crash(it.client)
+    assert await ended == "BROWSER_CLOSED"
+    await comes_back(it.client, it)
+
+
+async def test_a_page_that_crashes_before_the_login_is_opened_anew(
+    make_client: Callable[..., Recorded], simulator: Simulator
+) -> None:
+    it = make_client()
+    await it.client.initialize()
+    first = it.client.qr or await it.client.wait_for("qr", timeout=20)
+    crash(it.client)
+    second = await it.client.wait_for("qr", timeout=20)
+    assert first != second
+    await simulator.phone.scan(second)
+    await it.client.wait_for("ready", timeout=20)
+
+
+async def test_a_page_that_is_closed_is_the_end(make_client: Callable[..., Recorded]) -> None:
+    it = make_client()
+    await it.client.initialize()
+    ended = asyncio.ensure_future(it.client.wait_for("disconnected", timeout=20))
+    await asyncio.sleep(0)
+    await it.client.page.close()
+    assert await ended == "BROWSER_CLOSED"
+
+
+async def test_a_crashed_browser_is_started_again_within_the_limit(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wwauth._relaunch._PAUSE", 0.1)
+    it = make_client(auth_strategy=LocalAuth(data_path=tmp_path), restart_on_crash=2)
+    await it.link(simulator)
+    for round_ in range(3):
+        it.events.clear()
+        pid = it.client.browser_pid
+        assert pid is not None
+        again = asyncio.ensure_future(
+            it.client.wait_for("ready", timeout=30, predicate=lambda pid=pid: it.client.browser_pid != pid)
+        )
+        ended = asyncio.ensure_future(it.client.wait_for("disconnected", timeout=20))
+        await asyncio.sleep(0)
+        kill_tree(pid)
+        assert await ended == "BROWSER_CLOSED"
+        if round_ < 2:
+            await again
+            assert it.names[0] == "disconnected"
+            assert it.names[-2:] == ["authenticated", "ready"]
+        else:
+            with pytest.raises(SessionClosed):
+                await again
+    await comes_back(it.client, it)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal freezes a process on Windows")
+async def test_sleep_and_resume(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client()
+    await it.link(simulator)
+    it.events.clear()
+    processes = [psutil.Process(it.client.browser_pid), *psutil.Process(it.client.browser_pid).children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    await simulator.phone.drop(1)
+    await asyncio.sleep(1.5)
+    for process in processes:
+        process.resume()
+    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "CONNECTED")
+    assert set(it.names) == {"change_state"}
+    assert await simulator.phone.send_messages(1) == 1
+
+
+# Signals --------------------------------------------------------------------------------------------------------------
+
+_PROGRAM = """
+import asyncio, sys
+from wwauth import Client, RemoteAuth
+from wwauth.stores import FileSystemStore
+
+async def main():
+    strategy = RemoteAuth(store=FileSystemStore(sys.argv[2]), data_path=sys.argv[3], backup_sync_interval_ms=600_000)
+    client = Client(web_url=sys.argv[1], auth_strategy=strategy, launch_options={"chromium_sandbox": False}, restart_on_crash=5)
+    for event in ("qr", "ready", "disconnected"):
+        client.on(event, lambda *args, event=event: print(event, *args, flush=True))
+    client.on("backup_saved", lambda report: print("saved", report.kind, flush=True))
+    await client.initialize()
+    await asyncio.sleep(120)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups that a signal could reach")
+async def test_a_signal_to_the_whole_process_group_ends_in_a_backup_of_the_closed_profile(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    arguments = (sys.executable, "-c", _PROGRAM, simulator.url, tmp_path / "store", tmp_path / "auth")
+    program = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    assert program.stdout is not None
+
+    async def line(start: str) -> str:
+        assert program.stdout is not None
+        async with asyncio.timeout(30):
+            while not (text := (await program.stdout.readline()).decode()).startswith(start):
+                assert text
+        return text
+
+    try:
+        await simulator.phone.scan((await line("qr ")).split(maxsplit=1)[1])
+        await line("saved")
+        assert await simulator.phone.send_messages(5) == 5
+        before = simulator.pages[0]["messages"]
+        group = [process for process in psutil.process_iter() if os.getsid(process.pid) == program.pid]
+        os.killpg(program.pid, signal.SIGTERM)
+        rest = (await program.stdout.read()).decode().split("\n")
+        assert await program.wait() == -signal.SIGTERM
+        assert rest[0] in {"saved full", "disconnected BROWSER_CLOSED"}
+        assert "saved full" in rest
+        assert not [text for text in rest if text.startswith(("qr", "ready"))]
+        _, alive = psutil.wait_procs(group, timeout=5)
+        assert not alive
+    finally:
+        if program.returncode is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            await program.wait()
+    shutil.rmtree(tmp_path / "auth")
+    it = make_client(auth_strategy=remote(tmp_path))
+    await comes_back(it.client, it)
+    assert [page["messages"] for page in simulator.pages] == [before]
+
+
+# Damage ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+async def test_a_damaged_profile_is_set_aside(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, kind: str
+) -> None:
+    it = make_client(auth_strategy=strategies(tmp_path)[kind])
+    await it.link(simulator)
+    await it.client.destroy()
+    profile = it.client.auth_strategy.user_data_dir
+    assert profile is not None
+    current = next(profile.glob("Default/IndexedDB/*.leveldb/CURRENT"))
+    current.write_bytes(b"nothing")
+    for archive in (tmp_path / "store").glob("*.zip"):
+        archive.unlink()
+    it.events.clear()
+    await it.client.initialize()
+    assert it.client.qr or await it.client.wait_for("qr", timeout=20)
+    assert it.names[:2] == ["error", "qr"]
+    assert isinstance(it.events[0][1], SessionCorrupted)
+    aside = next(profile.parent.glob(f"{profile.name}.damaged-*"))
+    assert aside.name in str(it.events[0][1])
+    assert (aside / current.relative_to(profile)).read_bytes() == b"nothing"
+
+
+# Diagnostics ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stuck_start_leaves_what_was_asked_for(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.configure(sync_delay=60)
+    it = make_client(
+        auth_strategy=LocalAuth(data_path=tmp_path),
+        ready_timeout_ms=1500,
+        diagnostics=True,
+        eval_on_new_doc="console.error('look at this')",
+    )
+    await it.client.initialize()
+    await simulator.phone.scan(it.client.qr or await it.client.wait_for("qr", timeout=20))
+    error = (await it.client.wait_for("error", timeout=20)) if "error" not in it.names else it.events[-1][1]
+    folder = tmp_path / "diagnostics"
+    assert sorted(path.suffix for path in folder.iterdir()) == [".png", ".txt"]
+    text = next(folder.glob("*.txt")).read_text()
+    assert "look at this" in text
+    assert "AuthTimeout" in text
+    assert next(folder.glob("*.png")).read_bytes().startswith(b"\x89PNG")
+    assert str(folder) in "".join(error.__notes__)
+    assert it.client.browser_pid is not None  # open for a look
+    if sys.platform != "win32":
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.iterdir())
+    await it.client.destroy()
+    simulator.configure(sync_delay=0.1)
+    await comes_back(it.client, it)
