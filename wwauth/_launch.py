@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ._hooks import HookFailed, call_hook
 from ._login import Login
 from ._relaunch import BROWSER_CLOSED
+from ._urls import without_query
 from .errors import AuthenticationFailed, AuthTimeout, BrowserClosed, WWAuthError
 from .events import Event
+from .web.attach import AttachedBrowser
 from .web.bridge import Bridge
-from .web.browser import Browser, without_query
 from .web.diagnostics import Diagnostics
+from .web.launched import LaunchedBrowser
+from .web.web_version import WebVersion
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
     from .abc import AuthenticationNeeded
     from .client import Client
+    from .web.bridge import PageReport
+    from .web.browser import Browser
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +60,9 @@ class Launch:
         self.auth_strategy = client.auth_strategy
         self.emit = client.emit
         self.login = Login(self)
-        self.browser = Browser(client.options, on_closed=self._browser_closed)
+        browser = LaunchedBrowser if client.options.cdp_url is None else AttachedBrowser
+        self.browser: Browser = browser(client.options, self._browser_closed)
+        self._web_version = WebVersion(client.options)
         self.starting: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[None] | None = None
         self.restart: asyncio.Task[None] | None = None
@@ -83,6 +90,7 @@ class Launch:
         strategy, login = self.auth_strategy, self.login
         await call_hook(strategy, "before_browser_initialized")
         await self.browser.start(strategy.user_data_dir)
+        await self._web_version.load(self.browser)
         await self._prepare_page()
         self.task(login.run(), "login")
         await self._within_bound(self.open_page(), "opening the page")
@@ -94,12 +102,18 @@ class Launch:
         page.on("crash", self._page_crashed)
         page.on("close", self._page_closed)
         self._diagnostics.listen(page)
-        bridge = Bridge(page, self.login.report)
+        bridge = Bridge(page, self._reported)
         await bridge.install(self.options)
         self.login.bridge = bridge
         await call_hook(self.auth_strategy, "after_browser_initialized")
+        await self._web_version.install(page)
         if self.options.eval_on_new_doc is not None:
             await page.add_init_script(self.options.eval_on_new_doc)
+
+    def _reported(self, report: PageReport) -> None:
+        if self._web_version.is_news(report):
+            self.task(self._web_version.told(report.version or ""), "web version")
+        self.login.report(report)
 
     def end(self, reason: str, *, logout: bool = False) -> None:
         """Begin to close the browser, then emit `disconnected`; what the options want follows."""
@@ -151,6 +165,7 @@ class Launch:
             try:
                 await page.goto(self.options.web_url, wait_until="commit", timeout=0, referer=_REFERER)
             except Error as exc:
+                self.browser.check_proxy()
                 if page != self.browser.page or "crashed" in exc.message:
                     return  # `_page_crashed` opens another one
                 if page.is_closed():
@@ -160,6 +175,7 @@ class Launch:
                 _log.warning("WhatsApp Web cannot be opened, trying again: %s", _first_line(exc.message))
                 await asyncio.sleep(1)
             else:
+                self.browser.check_proxy()
                 return
 
     async def _within_bound(self, step: Awaitable[object], phase: str) -> None:

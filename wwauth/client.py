@@ -15,8 +15,9 @@ from ._relaunch import Relaunch
 from ._signals import guard
 from .errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
 from .events import Event, EventEmitter, payload
-from .options import ClientOptions, PairWithPhoneNumber, ProxyAuthentication
+from .options import ClientOptions, PairWithPhoneNumber, ProxyAuthentication, WebVersionCache
 from .strategies.no_auth import NoAuth
+from .web.attach import refuse_profile
 from .web.flush import flush_local_storage
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Client(EventEmitter):
         web_url: WhatsApp Web's address, or a simulator's.
         launch_options: Handed to Playwright's `launch_persistent_context`; copied, never changed. The profile's folder is
             the strategy's to say.
+        cdp_url: Use a browser that runs already: the http(s) or ws(s) address of its DevTools. A new page in its default
+            context is the client's; `destroy()` closes that page and leaves the browser running. Only for strategies without
+            a profile of their own; what is kept of the login, that browser keeps.
         auth_timeout_ms: Bounds the wait for the page's first sign of life, and then for a known login state.
         ready_timeout_ms: Bounds the wait from login to `ready`, counted anew at each sign of progress.
         qr_max_retries: After this many more codes than one, `disconnected('Max qrcode retries reached')`; 0: no end.
@@ -54,10 +58,17 @@ class Client(EventEmitter):
         takeover_timeout_ms: How long to wait before that.
         user_agent: What the browser says of itself; None: its own, without the word "Headless".
         bypass_csp: Disable the page's Content-Security-Policy; wwauth does not need it.
-        proxy_authentication: `{"username": …, "password": …}` for the proxy that `launch_options` name.
+        proxy_authentication: `{"username": …, "password": …}` for the http(s) proxy that `launch_options` name, as `proxy` or
+            as `--proxy-server` in `args`. A proxy that refuses it ends `initialize()` with a `ConfigurationError`.
         device_name: The operating system shown in the phone's list of devices; effective only when linking.
         browser_name: The browser shown there; likewise.
         eval_on_new_doc: JavaScript to run in each document before its own scripts.
+        web_version: The build of WhatsApp Web to use, such as "2.3000.1017054665"; None: the live one. Its document comes from
+            `web_version_cache`, and without the live one's headers; service workers are bypassed, since one could answer in
+            its place.
+        web_version_cache: `{"type": "local", "path": "./.wwebjs_cache/", "strict": False}` or `{"type": "remote",
+            "remote_path": "https://host/{version}.html", "strict": False}`; see `wwauth.options.WebVersionCache`. "local"
+            records the live page for later, also without a `web_version`.
         pair_with_phone_number: Link by a code typed into the phone: `{"phone_number": …, "show_notification": True,
             "interval_ms": 180_000}`.
         relaunch_on_logout: After `disconnected('LOGOUT')`, when the phone has unlinked the device, start again with a new
@@ -79,6 +90,7 @@ class Client(EventEmitter):
         auth_strategy: AuthStrategy | None = None,
         web_url: str = "https://web.whatsapp.com/",
         launch_options: Mapping[str, Any] | None = None,
+        cdp_url: str | None = None,
         auth_timeout_ms: float = 30_000,
         ready_timeout_ms: float = 60_000,
         qr_max_retries: int = 0,
@@ -90,6 +102,8 @@ class Client(EventEmitter):
         device_name: str | None = None,
         browser_name: str | None = None,
         eval_on_new_doc: str | None = None,
+        web_version: str | None = None,
+        web_version_cache: Mapping[str, Any] | WebVersionCache | None = None,
         pair_with_phone_number: Mapping[str, Any] | PairWithPhoneNumber | None = None,
         relaunch_on_logout: bool = False,
         restart_on_crash: int = 0,
@@ -100,6 +114,7 @@ class Client(EventEmitter):
         self.options = ClientOptions.checked(
             web_url=web_url,
             launch_options={} if launch_options is None else launch_options,
+            cdp_url=cdp_url,
             auth_timeout_ms=auth_timeout_ms,
             ready_timeout_ms=ready_timeout_ms,
             qr_max_retries=qr_max_retries,
@@ -111,6 +126,8 @@ class Client(EventEmitter):
             device_name=device_name,
             browser_name=browser_name,
             eval_on_new_doc=eval_on_new_doc,
+            web_version=web_version,
+            web_version_cache={"type": "none"} if web_version_cache is None else web_version_cache,
             pair_with_phone_number=pair_with_phone_number,
             relaunch_on_logout=relaunch_on_logout,
             restart_on_crash=restart_on_crash,
@@ -119,6 +136,8 @@ class Client(EventEmitter):
         )
         self.auth_strategy = NoAuth() if auth_strategy is None else auth_strategy
         _refuse_foreign_profile(self.options.launch_options, self.auth_strategy)
+        if self.options.cdp_url is not None:
+            refuse_profile(type(self.auth_strategy).__name__, self.auth_strategy.user_data_dir)
         try:
             self.auth_strategy.setup(self)
         except Exception as exc:  # noqa: BLE001 - a hook may raise anything
@@ -146,7 +165,8 @@ class Client(EventEmitter):
             SessionInUse: Another client or process uses the profile.
             SessionClosed: `destroy()` was called meanwhile.
             StrategyError: A hook of the strategy raised an exception of its own.
-            ConfigurationError: It is initialized already.
+            WebVersionUnavailable: `web_version` cannot be had, and its cache is `strict`.
+            ConfigurationError: It is initialized already, or the proxy wants another name and password.
         """
         if self._launch is not None and self._launch.closing is not None:
             await _end_of(self._launch.closing)

@@ -13,12 +13,13 @@ Every error that wwauth raises, in one tree, split by what the caller can do abo
      │    └── PairingRefused                     ask for another pairing code
      ├── SessionInUse                            wait for .holder, or stop it
      ├── LeaseLost                               another holder took over: stop here
- ├── StrategyError                           mend the strategy: its own exception is the cause
+     ├── StrategyError                           mend the strategy: its own exception is the cause
      ├── SessionClosed                           the client was destroyed or disconnected; initialize() again
      ├── SessionNotFound         (LookupError)   link the device first
      ├── SessionCorrupted                        restore an older backup
      │    ├── DecryptionFailed                   bring the right key
      │    └── CredsCorrupted                     restore the credentials; never a new identity
+     ├── WebVersionUnavailable                   name another version, or leave out `strict`
      ├── SnapshotFailed                          the previous backup stands; the next interval tries again
      └── StoreError
           ├── StoreUnavailable                   try again later
@@ -54,6 +55,7 @@ __all__ = [
     "StoreUnavailable",
     "StrategyError",
     "WWAuthError",
+    "WebVersionUnavailable",
 ]
 
 
@@ -166,6 +168,12 @@ class DecryptionFailed(SessionCorrupted):
 
 class CredsCorrupted(SessionCorrupted):
     """Stored credentials cannot be read; they never become a new identity."""
+
+
+class WebVersionUnavailable(WWAuthError):
+    """The build of WhatsApp Web that `web_version` asks for cannot be had from its cache, which is `strict`."""
+
+    retryable = True
 
 
 class SnapshotFailed(WWAuthError):

@@ -59,6 +59,7 @@ def test_what_a_repetition_can_mend_says_so() -> None:
         "SessionInUse",
         "SnapshotFailed",
         "StoreUnavailable",
+        "WebVersionUnavailable",
     }
 
 

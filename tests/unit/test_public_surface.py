@@ -50,6 +50,7 @@ PUBLIC = {
         "StoreUnavailable",
         "StrategyError",
         "WWAuthError",
+        "WebVersionUnavailable",
     ],
     "wwauth.qr": ["svg_qr", "terminal_qr"],
     "wwauth.stores": ["FileSystemStore", "MemoryStore", "SessionInfo", "Store", "StoreFeatures", "open_store"],

@@ -1,100 +1,75 @@
-"""One launch of Chromium on one profile: start it, tell when it ended, end it for certain."""
+"""What a client needs of a browser, whether it was started for it or ran already."""
 
 from __future__ import annotations
 
+import abc
 import asyncio
-import contextlib
 import logging
-import os
 import platform
-import sys
-import tempfile
-import weakref
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
-from .._files import make_private_dir, remove_tree
-from ..errors import AuthTimeout, BrowserClosed, BrowserNotFound, ConfigurationError, SessionInUse
-from .find import find_chromium
-from .processes import is_running, kill_tree, profile_owner, remove_socket_folder, socket_folder, wait_for_exit
+from .._proxy import proxy_of
+from ..errors import BrowserClosed, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from pathlib import Path
 
-    from playwright.async_api import BrowserContext, Page, Playwright
+    from playwright.async_api import APIRequestContext, BrowserContext, Page, Playwright, Response
 
-    from ..options import ClientOptions, ProxyAuthentication
+    from ..options import ClientOptions
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-# The graceful close flushes localStorage, so it gets time; a browser that hangs is killed.
-_CLOSE_TIMEOUT = 5.0
-_KILL_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 5.0
+"""Seconds for what closes gracefully: that flushes localStorage. What hangs is ended by force."""
 
-# For the browser to say that it is up, and then to answer; Playwright's own is three minutes.
-_START_TIMEOUT = 30.0
+_PROXY_AUTHENTICATION_REQUIRED = 407
 
-_WATCH_INTERVAL = 1.0
-
-# Puppeteer's and Playwright's browsers say that they are automated; whatsapp-web.js adds the same argument.
-_NOT_AUTOMATED = "--disable-blink-features=AutomationControlled"
-
-_NO_SANDBOX = ("No usable sandbox", "running as root without --no-sandbox", "SUID sandbox helper")
-_PROFILE_IN_USE = ("ProcessSingleton", "profile appears to be in use", "exitCode=21")
+# As browsers call themselves in their user agent, and in `Sec-CH-UA-Platform`.
+_PLATFORMS = {"Windows NT": "Windows", "Mac OS X": "macOS", "CrOS": "Chrome OS", "Android": "Android", "Linux": "Linux"}
 
 
-@dataclass
-class _Remains:
-    """What must not outlive this process; apart from the Browser, for the finalizer that runs at interpreter exit."""
-
-    pid: int | None = None
-    profile: Path | None = None
-    socket: Path | None = None
-    throw_away: bool = False
-
-    def clear(self) -> None:
-        if self.pid is not None:
-            if is_running(self.pid):
-                kill_tree(self.pid)
-            if self.socket is None and self.profile is not None:
-                self.socket = socket_folder(self.profile, self.pid)
-        if self.socket is not None:
-            remove_socket_folder(self.socket)
-        if self.profile is not None and self.throw_away:
-            remove_tree(self.profile)
-        self.pid = self.profile = self.socket = None
-
-
-@dataclass(eq=False)
-class Browser:
+class Browser(abc.ABC):
     """
-    A running Chromium. `start` it once, `stop` it once; both leave nothing behind when they fail or are cancelled.
+    A browser with a page for WhatsApp Web. `start` it once, `stop` it once.
 
     Attributes:
-        user_data_dir: The profile's folder; None before `start`.
-        pid: The browser's main process; None before `start`.
+        user_data_dir: The profile's folder; None before `start`, and in a browser that ran already.
+        pid: The browser's main process; likewise.
+        proxy_refused: The proxy has answered the page's request with its own: for a password, or for another one.
     """
 
-    options: ClientOptions
-    on_closed: Callable[[], None]
-    user_data_dir: Path | None = None
-    pid: int | None = None
-    _playwright: Playwright | None = None
-    _context: BrowserContext | None = None
-    _page: Page | None = None
-    _remains: _Remains = field(default_factory=_Remains)
-    _stopping: bool = False
-    _watch: asyncio.Task[None] | None = None
-    _owner_before: tuple[str, int] | None = None
-    _user_agent: str = ""
+    def __init__(self, options: ClientOptions, on_closed: Callable[[], None]) -> None:
+        self.options = options
+        self.on_closed = on_closed
+        self.user_data_dir: Path | None = None
+        self.pid: int | None = None
+        self.proxy_refused = False
+        self._playwright: Playwright | None = None
+        self._context: BrowserContext | None = None
+        self._page: Page | None = None
+        self._own_user_agent = ""
+        self._stopping = False
+        self._watch: asyncio.Task[None] | None = None
+
+    @abc.abstractmethod
+    async def start(self, user_data_dir: Path | None) -> None:
+        """Bring the browser and its page up; `user_data_dir` is the profile that the strategy wants, None: any."""
+
+    @abc.abstractmethod
+    async def stop(self) -> None:
+        """End what `start` began; what has ended already is no error."""
+
+    @abc.abstractmethod
+    def abandon(self) -> None:
+        """End it at once, and blocking: the process is about to end."""
 
     @property
     def context(self) -> BrowserContext:
-        """Playwright's persistent context; `BrowserClosed` when there is none."""
+        """Playwright's context that the page is in; `BrowserClosed` when there is none."""
         if self._context is None:
             raise BrowserClosed("the browser is not running: await client.initialize() first")
         return self._context
@@ -106,6 +81,22 @@ class Browser:
             raise BrowserClosed("the browser is not running: await client.initialize() first")
         return self._page
 
+    async def requests(self) -> APIRequestContext:
+        """Return what sends requests of wwauth's own, through the proxy, without the profile's cookies; dispose of it."""
+        if self._playwright is None:
+            raise BrowserClosed("the browser is not running: await client.initialize() first")
+        return await self._playwright.request.new_context(
+            proxy=self._proxy(),  # type: ignore[arg-type]
+            ignore_https_errors=bool(self.options.launch_options.get("ignore_https_errors")),
+        )
+
+    def _proxy(self) -> dict[str, str] | None:
+        """Return the proxy of the launch options, with the password for it."""
+        proxy, authentication = proxy_of(self.options.launch_options), self.options.proxy_authentication
+        if proxy is None or authentication is None:
+            return proxy
+        return {**proxy, "username": authentication.username, "password": authentication.password}
+
     def is_current(self, page: Page) -> bool:
         """Tell whether this is the page that WhatsApp Web is shown in, in a browser that is meant to run."""
         return not self._stopping and page == self._page
@@ -113,197 +104,84 @@ class Browser:
     async def replace_page(self) -> None:
         """Put a new page in the place of one that crashed."""
         crashed, self._page = self.page, await self.context.new_page()
-        await self._hide_headless(self._page)
-        await _bounded(crashed.close(), _CLOSE_TIMEOUT, "the crashed page did not close")
+        await self._set_up(self._page)
+        await bounded(crashed.close(), CLOSE_TIMEOUT, "the crashed page did not close")
 
     def is_gone(self, exc: Exception) -> bool:
         """Tell whether Playwright raised this because the browser has ended."""
         return "has been closed" in str(exc) or self._page is None or self._page.is_closed()
 
-    async def start(self, user_data_dir: Path | None) -> None:
+    def check_proxy(self) -> None:
         """
-        Launch Chromium on `user_data_dir`, or on a throw-away profile.
+        Raise when the proxy did not let the page through.
 
         Raises:
-            BrowserNotFound: None is installed, or it cannot be started as it is.
-            SessionInUse: Another browser runs on the profile.
-            BrowserClosed: It ended while it started.
-            AuthTimeout: It did not come up in time.
+            ConfigurationError: It wants another user name or password.
         """
-        from playwright.async_api import Error, async_playwright  # noqa: PLC0415 - 0.3 s that only a launch needs
+        if not self.proxy_refused:
+            return
+        if self.options.proxy_authentication is not None:
+            raise ConfigurationError(
+                "the proxy refuses the username and password of proxy_authentication: it answered 407. Give those that it takes"
+            )
+        raise ConfigurationError(
+            "the proxy asks for a username and a password: it answered 407. Give them as "
+            "proxy_authentication={'username': …, 'password': …}"
+        )
 
-        weakref.finalize(self, _Remains.clear, self._remains)
-        if user_data_dir is None:
-            user_data_dir = Path(tempfile.mkdtemp(prefix="wwauth-"))
-            self._remains.throw_away = True
-        else:
-            await asyncio.to_thread(make_private_dir, user_data_dir)
-        self.user_data_dir = self._remains.profile = user_data_dir
+    async def _start_driver(self) -> Playwright:
+        from playwright.async_api import async_playwright  # noqa: PLC0415 - 0.3 s that only a launch needs
+
         try:
-            self._playwright = await _to_the_end(async_playwright().start(), lambda driver: driver.stop())
+            self._playwright = await to_the_end(async_playwright().start(), lambda driver: driver.stop())
         except Exception as exc:
             # Playwright raises what has no type of its own when its driver dies so early.
             raise BrowserClosed(f"Playwright's driver did not start: {exc}") from exc
-        arguments = self._arguments(bundled=self._playwright.chromium.executable_path)
-        self._owner_before = profile_owner(user_data_dir)
-        launch = self._playwright.chromium.launch_persistent_context(user_data_dir, **arguments)
-        try:
-            self._context = await _to_the_end(launch, lambda context: context.close(), hurry=self._kill_by_lock)
-            self._context.on("close", lambda _: self._closed())
-            async with asyncio.timeout(_START_TIMEOUT):
-                self._page = self._context.pages[0] if self._context.pages else await self._context.new_page()
-                await self._look_at_browser()
-                # Known from now on, also when the profile is deleted before the browser's end.
-                self._remains.socket = socket_folder(user_data_dir, self.pid) if self.pid is not None else None
-        except (Error, TimeoutError) as exc:
-            error = _launch_error(exc, user_data_dir)
-            if not isinstance(error, SessionInUse):
-                self._kill_by_lock()
-            raise error from exc
-        self._watch = asyncio.create_task(self._watch_process(), name="wwauth: browser watch")
+        return self._playwright
 
-    async def stop(self) -> None:
-        """End the browser gracefully, else by force, and remove a throw-away profile; a dead browser is no error."""
-        self._stopping = True
-        try:
-            if self._watch is not None:
-                self._watch.cancel()
-            closed = self._context is None or await self._close_context(self._context)
-            await self._kill(patience=_CLOSE_TIMEOUT if closed else 0.0)
-            if self._playwright is not None:
-                await _bounded(self._playwright.stop(), _CLOSE_TIMEOUT, "Playwright's driver did not stop")
-        finally:
-            await asyncio.to_thread(self._remains.clear)
-            self._context = self._page = self._playwright = self._watch = None
+    async def _stop_driver(self) -> None:
+        driver, self._playwright = self._playwright, None
+        if driver is not None:
+            await bounded(driver.stop(), CLOSE_TIMEOUT, "Playwright's driver did not stop")
 
-    def abandon(self) -> None:
-        """Kill the browser and remove a throw-away profile, at once and blocking: the process is about to end."""
-        self._remains.clear()
-
-    async def _close_context(self, context: BrowserContext) -> bool:
-        from playwright.async_api import Error  # noqa: PLC0415
-
-        with contextlib.suppress(Error):  # it has closed already
-            return await _bounded(context.close(), _CLOSE_TIMEOUT, "the browser did not close in time and is killed")
-        return True
-
-    async def _kill(self, *, patience: float) -> None:
-        # Without a pid the launch itself failed or was cancelled; then the driver ends what it had started.
-        if self.pid is None or await wait_for_exit(self.pid, timeout=patience):
-            return
-        kill_tree(self.pid)
-        if not await wait_for_exit(self.pid, timeout=_KILL_TIMEOUT):
-            _log.error("the browser (pid %d) does not end even when killed", self.pid)
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     def _closed(self) -> None:
         if not self._stopping:
             self.on_closed()
 
-    def _kill_by_lock(self) -> None:
-        """Kill a browser that did not get as far as telling its pid, by the one that it wrote into the profile."""
-        assert self.user_data_dir is not None  # noqa: S101 - there is none to kill before
-        owner = profile_owner(self.user_data_dir)
-        # What was there before the launch is another's.
-        if self.pid is None and owner not in {None, self._owner_before} and owner[0] == platform.node():
-            self.pid = self._remains.pid = owner[1]
-            kill_tree(self.pid)
-
-    async def _watch_process(self) -> None:
-        """Notice the end that Playwright does not tell of: when its driver is killed, the browser goes with it."""
-        while self.pid is not None and await asyncio.to_thread(is_running, self.pid):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(_WATCH_INTERVAL)
-        self._closed()
-
-    async def _look_at_browser(self) -> None:
-        """Learn the main process's id, and the user agent of a browser that a person would use."""
-        assert self.context.browser is not None  # noqa: S101 - a persistent context that was launched has one
-        cdp = await self.context.browser.new_browser_cdp_session()
-        try:
-            info = await cdp.send("SystemInfo.getProcessInfo")
-            self.pid = next(process["id"] for process in info["processInfo"] if process["type"] == "browser")
-            self._remains.pid = self.pid
-            version = await cdp.send("Browser.getVersion")
-        finally:
-            await cdp.detach()
-        self._user_agent = version["userAgent"]
-        await self._hide_headless(self.page)
-
-    async def _hide_headless(self, page: Page) -> None:
-        if self.options.user_agent is None and "Headless" in self._user_agent:
+    async def _set_up(self, page: Page) -> None:
+        """Prepare a page before it goes anywhere."""
+        page.on("response", self._answered)
+        chosen = self.options.user_agent is not None or "user_agent" in self.options.launch_options
+        if not chosen and "Headless" in self._own_user_agent:
             # WhatsApp Web is made for browsers that people use; the headless one differs in this word alone.
-            cdp = await self.context.new_cdp_session(page)
-            plain = self._user_agent.replace("HeadlessChrome", "Chrome")
-            await cdp.send("Emulation.setUserAgentOverride", {"userAgent": plain})
+            await self._override_user_agent(page, self._own_user_agent.replace("HeadlessChrome", "Chrome"))
 
-    def _arguments(self, *, bundled: str) -> dict[str, Any]:
-        """Put Playwright's launch arguments together; the user's own come last and win, the lists are joined."""
-        options = self.options
-        given = dict(options.launch_options)
-        args = list(given.pop("args", None) or [])
-        if options.proxy_authentication is not None:
-            given["proxy"] = _proxy(options.proxy_authentication, given.get("proxy"), args)
-        if not any(arg.startswith("--disable-blink-features=") for arg in args):
-            args.append(_NOT_AUTOMATED)
-        arguments: dict[str, Any] = {
-            "headless": True,
-            # Playwright's default is off, Puppeteer's on; as root Chromium cannot have it.
-            "chromium_sandbox": sys.platform == "win32" or os.geteuid() != 0,
-            # wwauth ends the browser itself, after the last backup has begun; the driver must not be quicker.
-            "handle_sigint": False,
-            "handle_sigterm": False,
-            "handle_sighup": False,
-            "bypass_csp": options.bypass_csp,
-            "timeout": _START_TIMEOUT * 1000,
-            **given,
-            "args": args,
+    async def _override_user_agent(self, page: Page, user_agent: str) -> None:
+        # Without metadata Chromium would send no `Sec-CH-UA` headers at all, which no browser of a person's does. What is not
+        # named here, such as the brands, stays as it is. The session lives as long as the page, and the override with it.
+        session = await page.context.new_cdp_session(page)
+        arm = platform.machine().lower() in {"arm64", "aarch64"}
+        metadata = {
+            "platform": next((name for sign, name in _PLATFORMS.items() if sign in user_agent), ""),
+            "platformVersion": "",
+            "architecture": "arm" if arm else "x86",
+            "model": "",
+            "mobile": "Mobile" in user_agent,
         }
-        if options.user_agent is not None:
-            arguments["user_agent"] = options.user_agent
-        if (executable := find_chromium(given, bundled=bundled)) is not None:
-            arguments["executable_path"] = executable
-        return arguments
+        await session.send("Emulation.setUserAgentOverride", {"userAgent": user_agent, "userAgentMetadata": metadata})
+
+    def _answered(self, response: Response) -> None:
+        # Of a tunnel, too: the page's own server never answers so.
+        if response.status == _PROXY_AUTHENTICATION_REQUIRED and response.request.is_navigation_request():
+            self.proxy_refused = True
 
 
-def _proxy(authentication: ProxyAuthentication, given: dict[str, str] | None, args: list[str]) -> dict[str, str]:
-    """Make Playwright's `proxy`, which can carry a password; a `--proxy-server` in `args` cannot, and moves in here."""
-    proxy = dict(given or {})
-    for arg in [arg for arg in args if arg.startswith("--proxy-server=")]:
-        args.remove(arg)
-        proxy["server"] = arg.partition("=")[2]
-    if "server" not in proxy:
-        raise ConfigurationError(
-            "proxy_authentication needs a proxy: name it in launch_options, as "
-            "{'proxy': {'server': 'http://host:port'}} or {'args': ['--proxy-server=http://host:port']}"
-        )
-    return {**proxy, "username": authentication.username, "password": authentication.password}
-
-
-def _launch_error(exc: Exception, user_data_dir: Path) -> Exception:
-    text = str(exc)
-    if any(sign in text for sign in _NO_SANDBOX):
-        return BrowserNotFound(
-            "this system does not let Chromium use its sandbox: allow unprivileged user namespaces, or pass "
-            "launch_options={'chromium_sandbox': False}"
-        )
-    if any(sign in text for sign in _PROFILE_IN_USE):
-        owner = profile_owner(user_data_dir)
-        holder = f"{owner[0]}, pid {owner[1]}" if owner else "unknown"
-        return SessionInUse(
-            f"another browser ({holder}) uses the profile {user_data_dir}: close it first",
-            holder=holder,
-            pid=owner[1] if owner else None,
-        )
-    first, *_ = text.strip().splitlines() or [""]
-    if isinstance(exc, TimeoutError) or "Timeout" in first:
-        return AuthTimeout(
-            f"the browser did not start in time ({_START_TIMEOUT:g} s, or the `timeout` of launch_options, in milliseconds): "
-            "is the machine overloaded?",
-            phase="the browser's start",
-        )
-    return BrowserClosed(f"the browser ended while it started: {first}")
-
-
-async def _to_the_end(
+async def to_the_end(
     starting: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[None]], hurry: Callable[[], None] | None = None
 ) -> _T:
     """
@@ -315,7 +193,7 @@ async def _to_the_end(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        _, late = await asyncio.wait([task], timeout=_CLOSE_TIMEOUT)
+        _, late = await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
         if late and hurry is not None:
             hurry()
         await asyncio.wait([task])
@@ -324,16 +202,11 @@ async def _to_the_end(
         raise
 
 
-async def _bounded(awaitable: Any, timeout: float, complaint: str) -> bool:
+async def bounded(awaitable: Awaitable[object], timeout: float, complaint: str) -> bool:
+    """Await, for so many seconds at most; False, and a warning, when that was not enough."""
     try:
         await asyncio.wait_for(awaitable, timeout)
     except TimeoutError:
         _log.warning("%s (%g s)", complaint, timeout)
         return False
     return True
-
-
-def without_query(url: str) -> str:
-    """Return a page's address for messages: what follows `?` or `#` may be a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}" if parts.netloc else parts.path
