@@ -58,7 +58,10 @@ def make_app(simulator: Simulator, files: dict[str, bytes], *, csp: bool) -> Sta
         if name not in files:
             return Response(f"there is no {name} here\n", 404, headers, "text/plain")
         kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
-        return Response(files[name], 200, headers, kind)
+        body = files[name]
+        if name == "index.html":
+            body = body.replace(b"{version}", hub.timings.web_version.encode())
+        return Response(body, 200, headers, kind)
 
     async def config(_request: Request) -> Response:
         return JSONResponse(hub.timings.model_dump(), headers=headers)

@@ -35,6 +35,7 @@ class Timings(BaseModel):
         history_size: The size of each, in bytes.
         media_every: Each how many-th message has a file.
         media_size: The size of such a file, in bytes.
+        web_version: What the page says that it is, `Debug.VERSION`, from its next load on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,6 +58,7 @@ class Timings(BaseModel):
     history_size: int = Field(default=1_500, ge=1, le=1_000_000)
     media_every: int = Field(default=20, ge=1)
     media_size: int = Field(default=100_000, ge=0, le=16_000_000)
+    web_version: str = Field(default="2.3000.1034567890", pattern=r"^[0-9.]+$")
 
     def changed(self, changes: dict[str, Any]) -> Timings:
         """

@@ -2,7 +2,8 @@
 
 import { Collection, Emitter, Model } from './emitter.js';
 
-export const VERSION = '2.3000.1034567890';
+// As with the real page, the document says which build it belongs to.
+export const VERSION = document.documentElement.dataset.version;
 
 export const makeModels = () => {
   const Socket = new Model({ state: 'UNLAUNCHED', hasSynced: false });
