@@ -13,6 +13,7 @@ from .abc import AuthenticationNeeded, AuthStrategy, Store
 from .client import Client, ClientInfo
 from .errors import WWAuthError
 from .events import Event
+from .strategies.legacy_session_auth import LegacySessionAuth
 from .strategies.local_auth import LocalAuth
 from .strategies.no_auth import NoAuth
 from .strategies.remote_auth import BackupStatus, RemoteAuth
@@ -27,6 +28,7 @@ __all__ = [
     "Client",
     "ClientInfo",
     "Event",
+    "LegacySessionAuth",
     "LocalAuth",
     "NoAuth",
     "RemoteAuth",

@@ -20,6 +20,7 @@ PUBLIC = {
         "Client",
         "ClientInfo",
         "Event",
+        "LegacySessionAuth",
         "LocalAuth",
         "NoAuth",
         "RemoteAuth",

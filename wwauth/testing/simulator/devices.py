@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +14,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-__all__ = ["Device"]
+__all__ = ["LEGACY_KEYS", "Device", "new_legacy_session"]
 
 _CHECKPOINT = 1024
+
+LEGACY_KEYS = ("WABrowserId", "WASecretBundle", "WAToken1", "WAToken2")
+"""What a page without multi-device keeps of its login in localStorage; all of it, and enough to log in anywhere."""
 
 
 @dataclass
@@ -34,6 +40,7 @@ class Device:
         messages: How many message records the page last said that it has.
         logins: How many logins were accepted.
         waiting: Messages not yet delivered, as (count, size of each).
+        legacy: The values of `LEGACY_KEYS` that it logs in with when it is not multi-device; else empty.
     """
 
     id: str
@@ -48,6 +55,7 @@ class Device:
     messages: int = 0
     logins: int = 0
     waiting: list[tuple[int, int]] = field(default_factory=list)
+    legacy: dict[str, str] = field(default_factory=dict, repr=False)
     _checkpoints: list[bytes] = field(default_factory=list, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -89,7 +97,7 @@ class Device:
 
     def dump(self) -> dict[str, Any]:
         """Return what a state file keeps."""
-        names = ("id", "login", "number", "name", "linked_at", "index", "behind", "messages", "logins", "waiting")
+        names = ("id", "login", "number", "name", "linked_at", "index", "behind", "messages", "logins", "waiting", "legacy")
         return {**{name: getattr(self, name) for name in names}, "noise": self.noise.hex(), "seed": self.seed.hex()}
 
     @classmethod
@@ -101,6 +109,16 @@ class Device:
             "waiting": [(int(count), int(size)) for count, size in data["waiting"]],
         }
         return cls(**{**data, **changed})
+
+
+def new_legacy_session() -> dict[str, str]:
+    """Return values for `LEGACY_KEYS` in the form of the real site's: JSON texts."""
+    keys = {name: _random_text() for name in ("key", "encKey", "macKey")}
+    return {name: json.dumps(keys if name == "WASecretBundle" else _random_text()) for name in LEGACY_KEYS}
+
+
+def _random_text() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _hash(value: bytes, times: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._files import make_private_dir, replacing
 from ...errors import ConfigurationError
-from .devices import Device
+from .devices import Device, new_legacy_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +87,8 @@ class Hub:
         device = Device(
             id=name, login=secrets.token_hex(8), number=number, noise=noise, seed=secrets.token_bytes(32), linked_at=time.time()
         )
+        if self.timings.legacy:
+            device.legacy = new_legacy_session()
         if self.timings.history:
             device.waiting.append((self.timings.history, self.timings.history_size))
         return device
@@ -95,6 +97,10 @@ class Hub:
         """Put a device on the list."""
         self.devices[device.id] = device
         self.changed(keep=True)
+
+    def find_legacy(self, session: dict[str, str]) -> Device | None:
+        """Return the device without multi-device that these values log in, if there is one."""
+        return next((device for device in self.devices.values() if device.legacy and device.legacy == session), None)
 
     def unlink(self, device: Device) -> None:
         """Take a device off the list; its pages are told so, now or when they next come."""

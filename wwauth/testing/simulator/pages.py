@@ -222,6 +222,7 @@ class Page:
             number=device.number,
             pushname=PUSHNAME,
             seed=base64.b64encode(device.seed).decode(),
+            legacy=device.legacy or None,
         )
         self._hub.changed()
         try:
@@ -247,6 +248,9 @@ class Page:
     # -- logins ------------------------------------------------------------------------------------------------------
 
     async def _on_login(self, message: dict[str, Any]) -> None:
+        if (session := message.get("legacy")) is not None:
+            self._log_in_legacy(dict(session))
+            return
         name = str(message["device"])
         device = self._hub.devices.get(name)
         if name in self._hub.unlinked:
@@ -257,6 +261,13 @@ class Page:
             nonce = secrets.token_bytes(32)
             self._challenge = (device, nonce)
             self.send("challenge", nonce=base64.b64encode(nonce).decode())
+
+    def _log_in_legacy(self, session: dict[str, str]) -> None:
+        # Those of a device that was unlinked are as unknown as wrong ones: the page is not told that it was one.
+        if (device := self._hub.find_legacy(session)) is None:
+            self.reject("the server does not know these keys")
+        else:
+            self._accept(device, 0)
 
     async def _on_proof(self, message: dict[str, Any]) -> None:
         if self._challenge is None:
@@ -283,7 +294,9 @@ class Page:
         device.logins += 1
         self.device = device
         self.is_online = True
-        self.send("accepted", waiting=device.undelivered, behind=device.behind)
+        # Four keys do not say whose they are.
+        me = {"number": device.number, "pushname": PUSHNAME, "device": device.id} if device.legacy else None
+        self.send("accepted", waiting=device.undelivered, behind=device.behind, me=me)
         self._hub.changed(keep=True)
         self.deliver()
 

@@ -35,7 +35,8 @@ class Timings(BaseModel):
         history_size: The size of each, in bytes.
         media_every: Each how many-th message has a file.
         media_size: The size of such a file, in bytes.
-        web_version: What the page says that it is, `Debug.VERSION`, from its next load on.
+        legacy: Devices that are linked from now on are those of an account without multi-device: all that is kept of their
+            login is four keys in localStorage, which log in from any profile.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -59,6 +60,7 @@ class Timings(BaseModel):
     media_every: int = Field(default=20, ge=1)
     media_size: int = Field(default=100_000, ge=0, le=16_000_000)
     web_version: str = Field(default="2.3000.1034567890", pattern=r"^[0-9.]+$")
+    legacy: bool = False
 
     def changed(self, changes: dict[str, Any]) -> Timings:
         """

@@ -3,6 +3,7 @@
 // `logged-out`.
 
 import { advance, decodeB64, encodeB64 } from './bytes.js';
+import { findLegacy } from './legacy.js';
 import { loadKeys, localLogin, noiseKeysFit, PREKEYS, publicOf, unseal } from './keys.js';
 import { auditMessages } from './messages.js';
 import { DATABASES, existing, LOCAL_LOGIN, LOCAL_SEAL, open, read, readRange } from './places.js';
@@ -19,8 +20,7 @@ export const diagnose = async (config) => {
   const local = localLogin();
   const leftOver = local !== null && ended.includes(local);
   if (!sealed && !unreadable && (local === null || leftOver)) {
-    result.problems = [];
-    return result;
+    return { ...result, problems: [], ...findLegacy() };
   }
   if (!seals.wawc && !unreadable && databases.wawc && Object.values(seals).every((seal) => !seal || seal.index === 0)) {
     if (local === null || leftOver) {

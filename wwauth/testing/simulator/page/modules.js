@@ -45,6 +45,7 @@ export const install = (session) => {
       getMaybeMePnUser: () => session.models.me?.pn ?? null,
       getMaybeMeLidUser: () => session.models.me?.lid ?? null,
     },
+    WAWebMDBackend: { isMDBackend: () => session.isMultiDevice },
     WAWebQueryExistsJob: { queryWidExists: (asked) => session.queryWidExists(asked) },
     WAWebCollections: { Msg, Chat },
     WAWebSyncGatingUtils: { isPlaceholderMessageResendEnabled: () => false },

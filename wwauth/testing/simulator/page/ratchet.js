@@ -9,7 +9,7 @@
 import { advance, decodeB64, encodeB64 } from './bytes.js';
 import { storeKeys, writeLocal } from './keys.js';
 import { exclusively, LOCAL_SEAL, openAll, read, wipe, write } from './places.js';
-import { link, makeMessage, NO_CHAIN } from './messages.js';
+import { auditMessages, link, makeMessage, NO_CHAIN } from './messages.js';
 
 export const SESSIONS = 8;
 
@@ -29,6 +29,11 @@ export class Ratchet {
 
   get state() {
     return this.#state;
+  }
+
+  // What the page asks the server for a login with; the proof comes later.
+  get claim() {
+    return { device: this.#state.device };
   }
 
   get keys() {
@@ -133,8 +138,10 @@ export class Ratchet {
     await exclusively(() => wipe(this.#databases, [...ended, this.#state.login]));
   }
 
-  get modelStorage() {
-    return this.#databases['model-storage'];
+  // Reads each message record anew; call it between two steps.
+  async audit() {
+    const database = this.#databases['model-storage'];
+    return auditMessages(database, await read(database, 'seal', 'seal'));
   }
 
   async #makeMessages({ n, size, mediaEvery, mediaSize, at }) {

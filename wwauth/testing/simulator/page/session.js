@@ -4,9 +4,9 @@ import { diagnose } from './audit.js';
 import { encodeB64, sleep } from './bytes.js';
 import { Connection } from './connection.js';
 import { DEVICE_PLATFORM, loadKeys, makeKeys, prove, storeKeys } from './keys.js';
-import { auditMessages } from './messages.js';
+import { LegacyLogin } from './legacy.js';
 import { messageModel, wid } from './models.js';
-import { exclusively, openAll, read, wipe } from './places.js';
+import { exclusively, openAll, wipe } from './places.js';
 import { Ratchet } from './ratchet.js';
 import { sync } from './sync.js';
 
@@ -70,7 +70,10 @@ export class Session {
     this.#messages = found.messages;
     this.#damaged = found.damaged;
     this.#lag = found.lag;
-    if (found.diagnosis === 'whole') {
+    if (found.legacy) {
+      this.keys = await makeKeys(); // for a code, should it be refused; nothing of them is stored
+      this.#ratchet = new LegacyLogin(found.legacy);
+    } else if (found.diagnosis === 'whole') {
       this.keys = found.keys;
       this.#ratchet = await Ratchet.resume(found.databases, found.keys, found.state, (error) => this.#stepped(error));
       this.#setMe(found.state.me);
@@ -131,6 +134,11 @@ export class Session {
     const answer = new Promise((resolve) => this.#questions.push(resolve));
     this.#ask({ type: 'exists', number: asked.user });
     return (await answer) ? { wid: asked } : null;
+  }
+
+  // Whether the account is multi-device; all of today's are.
+  get isMultiDevice() {
+    return !(this.#ratchet instanceof LegacyLogin);
   }
 
   get socket() {
@@ -223,12 +231,14 @@ export class Session {
     this.#waitingForCode = null;
   }
 
-  async #pair({ device, login, number, pushname, seed }) {
+  async #pair({ device, login, number, pushname, seed, legacy }) {
     this.#stage = 'pairing';
     this.#setState('PAIRING');
     await sleep(this.#config.pair_delay);
     await wipe(this.#found.databases, this.#found.ended);
-    this.#ratchet = await Ratchet.begin(this.keys, { login, device, number, pushname, seed }, (error) => this.#stepped(error));
+    this.#ratchet = legacy
+      ? LegacyLogin.begin(legacy)
+      : await Ratchet.begin(this.keys, { login, device, number, pushname, seed }, (error) => this.#stepped(error));
     this.#setMe({ number, pushname, device });
     this.#diagnosis = 'whole';
     this.#problems = [];
@@ -259,7 +269,7 @@ export class Session {
   // -- logins --------------------------------------------------------------------------------------------------------
 
   #login() {
-    this.#connection.send({ type: 'login', device: this.#ratchet.state.device });
+    this.#connection.send({ type: 'login', ...this.#ratchet.claim });
   }
 
   async #prove(nonce) {
@@ -268,8 +278,9 @@ export class Session {
     });
   }
 
-  #accepted({ waiting }) {
+  #accepted({ waiting, me }) {
     this.#diagnosis = 'ok';
+    if (me) this.#setMe(me); // else the stored login says so
     this.#syncedAtLeast = this.#ratchet.state.count + waiting;
     this.#ratchet.start(this.#config.ratchet_interval);
     const { Socket } = this.models;
@@ -305,7 +316,7 @@ export class Session {
     this.#problems = [reason];
     this.#ratchet.stop();
     await this.#ratchet.idle();
-    this.#found = { ...this.#found, databases: {}, ended: [...this.#found.ended, this.#ratchet.state.login] };
+    this.#found = { ...this.#found, databases: {}, ended: this.#found.ended.concat(this.#ratchet.state.login ?? []) };
     this.#ratchet = null;
     this.models.Socket.hasSynced = false; // without an event: that one says that a sync has ended
     this.keys = await makeKeys();
@@ -347,8 +358,7 @@ export class Session {
   async #check() {
     if (this.#ratchet) {
       await this.#ratchet.between(async () => {
-        const database = this.#ratchet.modelStorage;
-        const result = await auditMessages(database, await read(database, 'seal', 'seal'));
+        const result = await this.#ratchet.audit();
         this.#messages = result.messages;
         this.#damaged = result.damaged;
         this.#problems = result.problems;
