@@ -110,7 +110,7 @@
     Promise.race([work.then(() => true), new Promise((resolve) => setTimeout(resolve, timeout, false))]).catch(() => false);
 
   const commands = {
-    state: () => need('WAWebSocketModel').Socket.state ?? null,
+    state: () => (isAlive() ? (need('WAWebSocketModel').Socket.state ?? null) : null),
 
     // `open`: the WebSocket of the builds that show it; a connection may be gone and the state not know it. `answered`: whether the server
     // answers a harmless question over it, the one by which clients look numbers up; a socket may be open with nobody at its end.
@@ -165,7 +165,11 @@
     return needed.every((name) => optional(name) !== undefined);
   };
 
-  Object.defineProperty(window, KEY, { value: { run: (name, args) => commands[name](args) } });
+  const run = (name, args) => {
+    if (name !== 'state' && !isAlive()) throw new Error('the page is still loading');
+    return commands[name](args);
+  };
+  Object.defineProperty(window, KEY, { value: { run } });
 
   // The modules come some time after the document does.
   const timer = setInterval(() => {

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BINDING = "__wwauth"
-_RUN = "([name, args]) => window[Symbol.for('wwauth')].run(name, args)"
+_LOADING = "the page is still loading"
+_RUN = f"""([name, args]) => {{
+  const bridge = window[Symbol.for('wwauth')];
+  if (!bridge) throw new Error('{_LOADING}');
+  return bridge.run(name, args);
+}}"""
+
+# What Playwright says of a document that was replaced, a page that crashed or closed; and what our script says of one that loads.
+_GONE = ("Execution context was destroyed", "Target", _LOADING)
 
 NEEDS_LOGIN = frozenset({"UNPAIRED", "UNPAIRED_IDLE"})
 """The states of the page in which it waits for a phone."""
@@ -75,7 +83,7 @@ class Bridge:
         Run one of the page's commands and return its value.
 
         Raises:
-            BrowserClosed: The page has gone, or was replaced by another document while it answered.
+            BrowserClosed: The page has gone, is still loading, or was replaced by another document while it answered.
             WWAuthError: The page's own refusal, in its words.
         """
         from playwright.async_api import Error  # noqa: PLC0415
@@ -84,7 +92,7 @@ class Bridge:
             return await self._page.evaluate(_RUN, [command, args])
         except Error as exc:
             text = exc.message.splitlines()[0]
-            if self._page.is_closed() or "Execution context was destroyed" in text or "Target" in text:
+            if self._page.is_closed() or any(sign in text for sign in _GONE):
                 raise BrowserClosed(f"the page went away during {command!r}: {text}") from exc
             raise WWAuthError(f"the page refused {command!r}: {text}") from exc
 
