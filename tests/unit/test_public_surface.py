@@ -120,11 +120,11 @@ def test_importing_the_testing_package_needs_no_pytest() -> None:
     assert "pytest" not in _loaded_by("import wwauth.testing")
 
 
-def test_the_contract_comes_from_the_testing_package() -> None:
-    from wwauth.testing import StoreContract
-    from wwauth.testing.store_contract import StoreContract as Original
+def test_the_contracts_come_from_the_testing_package() -> None:
+    from wwauth.testing import StoreContract, StrategyContract, store_contract, strategy_contract
 
-    assert StoreContract is Original
+    assert StoreContract is store_contract.StoreContract
+    assert StrategyContract is strategy_contract.StrategyContract
 
 
 def test_the_version_is_text() -> None:

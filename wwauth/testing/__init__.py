@@ -1,7 +1,7 @@
 """
-What tests of programs and plug-ins need: a simulated WhatsApp Web, and the contract that every store passes.
+What tests of programs and plug-ins need: a simulated WhatsApp Web, and the contracts that every store and strategy passes.
 
-Both are loaded when they are asked for: a store's tests need no web server, a client's tests no pytest.
+Each is loaded when it is asked for: a store's tests need no web server, a client's tests no pytest.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .simulator import Simulator
     from .store_contract import StoreContract
+    from .strategy_contract import StrategyContract
 
-__all__ = ["Simulator", "StoreContract"]
+__all__ = ["Simulator", "StoreContract", "StrategyContract"]
 
-_HOMES = {"Simulator": "simulator", "StoreContract": "store_contract"}
+_HOMES = {"Simulator": "simulator", "StoreContract": "store_contract", "StrategyContract": "strategy_contract"}
 
 
 def __getattr__(name: str) -> Any:
