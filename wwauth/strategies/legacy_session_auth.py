@@ -125,7 +125,7 @@ class LegacySessionAuth(AuthStrategy):
         """Bind this strategy to its client; refuse to overwrite the login of a browser that is not ours."""
         if self._session is not None and client.options.cdp_url is not None:
             raise ConfigurationError(
-                "LegacySessionAuth(session=…) replaces what the browser keeps of a login of its own: leave out cdp_url, or session"
+                "LegacySessionAuth(session=…) replaces the login that the browser at cdp_url may keep: leave out one of them"
             )
         super().setup(client)
 
