@@ -160,6 +160,31 @@ async def test_example_multiple_sessions(run: Callable[[str], Awaitable[tuple[st
     assert scans == 0
 
 
+@pytest.mark.browser
+async def test_example_composed_strategy(run: Callable[[str], Awaitable[tuple[str, int]]], tmp_path: Path) -> None:
+    output, scans = await run(example("composed_strategy.py"))
+    assert scans == 1
+    assert output.endswith("the login is kept by: remote\nready\n")
+    shutil.rmtree(tmp_path / ".wwebjs_auth")
+    _, scans = await run(example("composed_strategy.py"))
+    assert scans == 0
+    shutil.rmtree(tmp_path / "backups")
+    (tmp_path / ".wwebjs_auth" / "RemoteAuth-example").rename(tmp_path / ".wwebjs_auth" / "session-example")
+    output, scans = await run(example("composed_strategy.py"))
+    assert (output, scans) == ("the login is kept by: local\nready\n", 0)
+
+
+@pytest.mark.browser
+async def test_example_profile_per_user(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
+    output, scans = await run(example("profile_per_user.py"))
+    assert scans == 2
+    assert "Ann is ready" in output
+    assert "Bob is ready" in output
+    assert "no user 'Eve' in " in output
+    _, scans = await run(example("profile_per_user.py"))
+    assert scans == 0
+
+
 async def test_example_custom_store(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
     output, _ = await run(example("custom_store.py"))
     assert output == "there and back: True\ndeleted: True\n"
