@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,10 @@ _FETCH_TIMEOUT = 20.0
 
 # A document that came from the cache may be told to be "not modified".
 _COMPLETE = {200, 304}
+
+
+# Chromium's names of the permission, in turn.
+_LOCAL_NETWORK = ("loopback-network", "local-network", "local-network-access")
 
 
 class WebVersion:
@@ -129,10 +134,33 @@ class WebVersion:
             task.add_done_callback(self._tasks.discard)
 
         session.on("Fetch.requestPaused", paused)
+        if self._is_local():
+            await self._allow_local_network(page)
         # A service worker would answer a navigation before this is asked.
         await session.send("Network.enable")
         await session.send("Network.setBypassServiceWorker", {"bypass": True})
         await session.send("Fetch.enable", {"patterns": [{"urlPattern": "*", "resourceType": "Document"}]})
+
+    def _is_local(self) -> bool:
+        """Tell whether the site is on this machine or in a local network, or may be: a resolver rule may lead anywhere."""
+        host = urlsplit(self._options.web_url).hostname or ""
+        with suppress(ValueError):
+            return ip_address(host).is_private
+        args = self._options.launch_options.get("args") or []
+        return host == "localhost" or any(str(arg).startswith("--host-resolver-rules=") for arg in args)
+
+    async def _allow_local_network(self, page: Page) -> None:
+        """Let the document reach its own site: what came from no server counts as public, which may not reach a local one."""
+        from playwright.async_api import Error  # noqa: PLC0415 - 0.3 s that only a launch needs
+
+        browser = page.context.browser
+        assert browser is not None  # noqa: S101 - a persistent context has one, and so has that of a browser that ran already
+        session = await browser.new_browser_cdp_session()  # what it allows, it allows as long as it lives
+        parts = urlsplit(self._options.web_url)
+        for name in _LOCAL_NETWORK:
+            with suppress(Error):  # another version of Chromium, which has another name for it, or none
+                permission = {"permission": {"name": name}, "setting": "granted", "origin": f"{parts.scheme}://{parts.netloc}"}
+                await session.send("Browser.setPermission", permission)
 
     async def _fetch(self, browser: Browser, version: str) -> bytes:
         from playwright.async_api import Error  # noqa: PLC0415 - 0.3 s that only a launch needs
