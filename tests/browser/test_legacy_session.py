@@ -16,6 +16,8 @@ from wwauth import LegacySessionAuth
 from wwauth.errors import AuthenticationFailed, BrowserClosed, SessionClosed
 from wwauth.testing import Simulator
 
+from .simulated import both_addresses
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
@@ -70,6 +72,7 @@ def is_closed(client: Client) -> bool:
 # The guide's example --------------------------------------------------------------------------------------------------
 
 
+@both_addresses
 async def test_the_session_logs_in_from_a_fresh_profile(
     make_client: Callable[..., Recorded], simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -121,6 +124,7 @@ async def test_the_same_client_starts_again_with_the_session_it_was_given(
 # Only the first navigation --------------------------------------------------------------------------------------------
 
 
+@both_addresses
 async def test_later_navigations_inject_nothing(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
     first = make_client(auth_strategy=LegacySessionAuth())
     session = await link(first, simulator)
@@ -130,8 +134,8 @@ async def test_later_navigations_inject_nothing(make_client: Callable[..., Recor
     page = it.client.page
     for navigate in (
         page.reload,  # whose referrer is still that of the first navigation
-        lambda: page.goto(simulator.url),
-        lambda: page.goto(simulator.url, referer=REFERER),
+        lambda: page.goto(it.client.options.web_url),
+        lambda: page.goto(it.client.options.web_url, referer=REFERER),
     ):
         await page.evaluate("localStorage.setItem('WAToken2', 'newer'); localStorage.setItem('kept', 'yes')")
         await navigate()
@@ -302,16 +306,19 @@ async def test_a_login_that_cannot_be_kept_is_refused(
     assert it.events[-1] == ("disconnected", "STRATEGY_FAILED")
 
 
-async def test_a_reload_while_the_session_is_read(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
-    class Reloading(LegacySessionAuth):
+async def test_a_page_that_is_elsewhere_for_a_moment_is_asked_again(
+    make_client: Callable[..., Recorded], simulator: Simulator
+) -> None:
+    class Elsewhere(LegacySessionAuth):
         async def get_auth_event_payload(self) -> dict[str, str]:
-            reload = asyncio.ensure_future(self.client.page.reload(wait_until="commit"))
-            session = await super().get_auth_event_payload()
-            await reload
-            return session
+            page = self.client.page
+            await page.goto("about:blank")  # which has no localStorage
+            reading = asyncio.ensure_future(super().get_auth_event_payload())
+            await asyncio.sleep(0)
+            await page.goto(simulator.url)
+            return await reading
 
-    it = make_client(auth_strategy=Reloading())
-    assert sorted(await link(it, simulator)) == KEYS
+    assert sorted(await link(make_client(auth_strategy=Elsewhere()), simulator)) == KEYS
 
 
 # The simulator's side -------------------------------------------------------------------------------------------------

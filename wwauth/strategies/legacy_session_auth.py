@@ -54,9 +54,9 @@ _READ = """(names) => {
   return [multiDevice, Object.fromEntries(names.map((name) => [name, localStorage.getItem(name)]))];
 }"""
 
-# How often a page that is just being loaded anew is asked again.
-_ATTEMPTS = 5
-_PAUSE = 0.2
+# How often a page that is being loaded anew is asked again, and after how many seconds.
+_ATTEMPTS = 50
+_PAUSE = 0.1
 
 _Secret = Annotated[SecretStr, Field(strict=True, min_length=1)]
 
@@ -176,16 +176,17 @@ class LegacySessionAuth(AuthStrategy):
     async def _read(self) -> tuple[bool | None, dict[str, str | None]]:
         from playwright.async_api import Error  # noqa: PLC0415 - 0.3 s that only a launch needs
 
-        page = self.client.page
-        for _ in range(_ATTEMPTS):
+        for left in reversed(range(_ATTEMPTS)):
+            page = self.client.page
             try:
                 multi_device, values = await page.evaluate(_READ, list(_Session.model_fields))
             except Error as exc:
-                failure = exc  # a navigation, most often
+                if page.is_closed() or left == 0:
+                    raise BrowserClosed("the page went away while the session was read") from exc
                 await asyncio.sleep(_PAUSE)
             else:
-                return multi_device, values
-        raise BrowserClosed("the page went away while the session was read") from failure
+                break
+        return multi_device, values
 
     def _navigated(self, page: Page, frame: Frame) -> None:
         # Not where an error page is shown, since the network is not there yet.
