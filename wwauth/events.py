@@ -48,7 +48,8 @@ class EventEmitter(AsyncIOEventEmitter):
 
     Handlers may be sync or async; an async one runs as a task of its own. As in JavaScript, a handler may take fewer
     arguments than the event has. An exception in a handler is logged and emitted as `error`; an `error` without a
-    handler, and what a handler of `error` raises itself, is only logged.
+    handler, and what a handler of `error` raises itself, is only logged. A handler that is added during an event is called
+    from the next one on.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class EventEmitter(AsyncIOEventEmitter):
     def _run(self, event: str, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
             result = handler(*args, **kwargs)
-        except Exception as exc:  # noqa: BLE001 - whatever a handler raises is its author's to see as `error`
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - what a handler raises is its author's to see
             self._handler_failed(event, handler, exc)
             return
         if not inspect.isawaitable(result):
@@ -130,6 +131,9 @@ class _Waiter:
             return
         try:
             wanted = self.predicate is None or self.predicate(*args)
+        except asyncio.CancelledError:
+            self.future.cancel()
+            return
         except Exception as exc:  # noqa: BLE001 - the predicate is the waiter's own, and so is its error
             self.future.set_exception(exc)
             return

@@ -60,6 +60,23 @@ async def test_a_handler_that_raises_is_emitted_as_error_and_the_others_run() ->
     assert errors == list(boom)
 
 
+async def test_a_cancellation_in_a_handler_or_predicate_does_not_cancel_the_one_who_emits() -> None:
+    emitter = EventEmitter()
+    errors: list[BaseException] = []
+
+    def cancelled() -> bool:
+        raise asyncio.CancelledError
+
+    emitter.on("ready", cancelled)
+    emitter.on("error", errors.append)
+    waiting = asyncio.create_task(emitter._wait("ready", cancelled, 5))
+    await settle()
+    emitter.emit("ready")
+    await settle()
+    assert [type(error) for error in errors] == [asyncio.CancelledError]
+    assert waiting.cancelled()
+
+
 async def test_an_error_without_a_handler_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     EventEmitter().emit("error", ValueError("nobody listens"))
     assert "nobody listens" in caplog.text
