@@ -32,16 +32,16 @@ class WatchedStore(FileSystemStore):
         self.names.add(session)
         return await super().session_exists(session=session)
 
-    async def save(self, *, session: str, path: Path) -> None:
+    async def save(self, *, session: str, path: str | os.PathLike[str]) -> None:
         self.names.add(session)
-        self._note(path)
-        assert path.is_file()
+        self._note(Path(path))
+        assert Path(path).is_file()
         await super().save(session=session, path=path)
 
-    async def extract(self, *, session: str, path: Path) -> None:
+    async def extract(self, *, session: str, path: str | os.PathLike[str]) -> None:
         self.names.add(session)
-        self._note(path)
-        assert not path.exists()
+        self._note(Path(path))
+        assert not Path(path).exists()
         await super().extract(session=session, path=path)
 
     async def delete(self, *, session: str) -> None:
