@@ -50,8 +50,10 @@ class AuthStrategy:
     device was unlinked. Both run after the browser's end, so that the profile's files are at rest, and both give back
     whatever `before_browser_initialized` took.
 
-    An exception in a hook up to `on_authentication_needed` ends `initialize()` with the browser closed; in a later hook
-    it is emitted as `error`.
+    An exception in a hook up to `on_authentication_needed` ends `initialize()` with the browser closed; one in
+    `get_auth_event_payload` or `after_auth_ready` ends the launch, with `error` and `disconnected('STRATEGY_FAILED')`; one in
+    a hook of the end is emitted as `error`, and the end goes on. What is not a `WWAuthError` becomes the cause of a
+    `StrategyError`. docs/strategies.md draws all of it.
     """
 
     user_data_dir: Path | None = None
@@ -71,7 +73,11 @@ class AuthStrategy:
         """Prepare the profile: called before each launch of the browser."""
 
     async def after_browser_initialized(self) -> None:
-        """Prepare the page: called with `client.page` at hand, before it goes to WhatsApp Web."""
+        """
+        Prepare the page: called with `client.page` at hand, before it goes to WhatsApp Web.
+
+        Called again for the page that replaces a crashed one.
+        """
 
     async def on_authentication_needed(self) -> AuthenticationNeeded:
         """Answer the page's request for a login; the default lets a QR code or a pairing code follow."""

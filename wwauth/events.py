@@ -33,7 +33,8 @@ class Event(StrEnum):
     LOADING_SCREEN = "loading_screen"  # percent: int, "WhatsApp"
     READY = "ready"
     CHANGE_STATE = "change_state"  # the new Socket.state: str
-    DISCONNECTED = "disconnected"  # a Socket.state, "LOGOUT", "BROWSER_CLOSED" or "Max qrcode retries reached": str
+    # a Socket.state, "LOGOUT", "BROWSER_CLOSED", "STRATEGY_FAILED" or "Max qrcode retries reached": str
+    DISCONNECTED = "disconnected"
     REMOTE_SESSION_SAVED = "remote_session_saved"
 
     ERROR = "error"  # the exception of a handler, a hook, or a wait that ended after initialize() had returned
