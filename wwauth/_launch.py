@@ -51,6 +51,7 @@ class Launch:
         restart: Answers a refused login: closes, and initializes the client again where the strategy wants it.
         failure: Why this launch ends, when it is not for `destroy()` or a word of the page.
         unwanted: Set by `destroy()` and `logout()`: nothing follows this launch.
+        restarts: Another one follows a refused login.
         end_errors: What went wrong on the way out.
     """
 
@@ -66,8 +67,9 @@ class Launch:
         self.starting: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[None] | None = None
         self.restart: asyncio.Task[None] | None = None
-        self.failure: WWAuthError | None = None
+        self.failure: Exception | None = None
         self.unwanted = False
+        self.restarts = False
         self.end_errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_crashes: list[float] = []
@@ -202,13 +204,15 @@ class Launch:
             self.emit(Event.ERROR, exc)
 
     async def _fail_authentication(self, answer: AuthenticationNeeded) -> None:
-        await self._diagnostics.save(AuthenticationFailed("the login was refused"))
+        self.failure = AuthenticationFailed("the page does not take the strategy's login: link the device anew")
+        self.restarts = answer.restart
+        await self._diagnostics.save(self.failure)
         self.emit(Event.AUTH_FAILURE, answer.failure_event_payload)
         if self.starting is not None:
             await asyncio.wait([self.starting])
         await self._client._close(self)
-        if answer.restart:
-            await self._client.initialize()
+        if self.restarts and not self.unwanted:
+            await self._client._start()
 
     def _browser_closed(self) -> None:
         if self.closing is not None:

@@ -103,6 +103,7 @@ class Login:
         self.ready = False
         self.ready_at = 0.0
         """When `ready` was reached, by the monotonic clock."""
+        self._told_state: str | None = None
         self._reports: asyncio.Queue[PageReport] = asyncio.Queue()
         self._asked = False
         self._over = asyncio.Event()
@@ -184,7 +185,8 @@ class Login:
         if report.edge == "progress" and report.percent != self._percent:
             self._percent = report.percent
             self._host.emit(Event.LOADING_SCREEN, report.percent, "WhatsApp")
-        if self.ready and report.edge == "state":
+        if self.ready and report.state not in {self._told_state, None}:
+            self._told_state = report.state
             self._host.emit(Event.CHANGE_STATE, report.state)
         if report.state in NEEDS_LOGIN:
             await self._unpaired(report)
@@ -235,7 +237,7 @@ class Login:
             pushname=info.get("pushname"),
             platform=info.get("platform"),
         )
-        self.ready, self.ready_at = True, time.monotonic()
+        self.ready, self.ready_at, self._told_state = True, time.monotonic(), self.level.state
         self._stop_pairing()
         self._bound_ready()
         self._host.emit(Event.READY)

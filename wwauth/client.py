@@ -196,7 +196,8 @@ class Client(EventEmitter):
             if cancelled:
                 raise
             raise (launch.failure or SessionClosed("the client was destroyed while it was initialized")) from None
-        except BaseException:
+        except BaseException as exc:
+            launch.failure = exc if isinstance(exc, Exception) else None
             await asyncio.shield(self._close(launch))
             raise
         if launch.restart is not None:
@@ -443,10 +444,8 @@ class Client(EventEmitter):
             guard.remove(self)
         if relaunch and not launch.unwanted:
             self._relaunch.begin(reason)
-        elif reason is not None:
-            self._over = launch.failure or SessionClosed(f"the client was disconnected: {reason}", reason=reason)
-        else:
-            self._over = SessionClosed("the client was destroyed: initialize() starts it again")
+        elif not launch.restarts or launch.unwanted:
+            self._over = launch.failure or _closed(reason)
         if reason is not None:
             self.emit(Event.DISCONNECTED, reason)
         if self._over is not None:
@@ -469,7 +468,7 @@ class Client(EventEmitter):
 
     async def _no_relaunch(self) -> None:
         if await self._relaunch.cancel():
-            self._gave_up(SessionClosed("the client was destroyed: initialize() starts it again"))
+            self._gave_up(_closed(None))
 
     def _gave_up(self, exc: Exception) -> None:
         """Take note that the client will not start again by itself."""
@@ -477,6 +476,12 @@ class Client(EventEmitter):
             self.emit(Event.ERROR, exc)
         self._over = exc
         self._fail_waiters(exc)
+
+
+def _closed(reason: str | None) -> SessionClosed:
+    if reason is None:
+        return SessionClosed("the client was destroyed: initialize() starts it again")
+    return SessionClosed(f"the client was disconnected: {reason}", reason=reason)
 
 
 async def _end_of(closing: asyncio.Task[None]) -> None:

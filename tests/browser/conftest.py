@@ -8,6 +8,8 @@ import pytest
 
 from wwauth import Client
 
+from .simulated import SITE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -55,13 +57,26 @@ class Recorded:
 MakeClient = "Callable[..., Recorded]"
 
 
+@pytest.fixture(params=["simulator"])
+def address(request: pytest.FixtureRequest, simulator: Simulator, launch_options: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the options with which a client finds the simulator: at its own address, or at the real site's by host mapping.
+
+    `both_addresses` runs a test with either.
+    """
+    if request.param == "simulator":
+        return {"web_url": simulator.url, "launch_options": launch_options}
+    args = [*launch_options.get("args", []), *simulator.host_resolver_args]
+    return {"web_url": SITE, "launch_options": {**launch_options, "args": args}}
+
+
 @pytest.fixture
-async def make_client(simulator: Simulator, launch_options: dict[str, Any]) -> AsyncIterator[Callable[..., Recorded]]:
+async def make_client(address: dict[str, Any]) -> AsyncIterator[Callable[..., Recorded]]:
     """Return `make(**options)`, which makes clients on the simulator that are destroyed at the end."""
     made: list[Client] = []
 
     def make(**options: Any) -> Recorded:
-        client = Client(**{"web_url": simulator.url, "launch_options": launch_options, "handle_signals": False, **options})
+        client = Client(**{**address, "handle_signals": False, **options})
         made.append(client)
         return Recorded(client)
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from playwright.async_api import async_playwright
 
 from wwauth.testing import Simulator
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
 
 SITE = "https://web.whatsapp.com/"
+
+both_addresses = pytest.mark.parametrize("address", ["simulator", "whatsapp"], indirect=True)
+"""Runs a test of clients at the simulator's own address, and at the real site's."""
 
 # An address of the same origin where no script of the page's runs: storage can be changed there with nobody looking.
 NOWHERE = SITE + "config.json"

@@ -25,6 +25,8 @@ from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, WWAuthE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..abc import AuthenticationNeeded
+
 _log = logging.getLogger(__name__)
 
 # What Chromium leaves in a profile to keep a second one out; a crash, or another container's host name, leaves it for good.
@@ -56,6 +58,11 @@ class ProfileStrategy(AuthStrategy):
         with self._disk_errors():
             await asyncio.to_thread(self._hold)
             await asyncio.to_thread(self._prepare)
+
+    async def on_authentication_needed(self) -> AuthenticationNeeded:
+        """Say where no login was found: another folder or `client_id` than last time is how most are missed."""
+        _log.info("no login in %s: a code follows, which links a new device", self._profile)
+        return await super().on_authentication_needed()
 
     async def destroy(self) -> None:
         """Release the lock; the profile stays."""

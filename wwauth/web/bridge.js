@@ -55,11 +55,20 @@
     throw new Error('this build of WhatsApp Web has no getADVSecretKey');
   };
 
+  // Chromium may clear the storage of a site that did not ask, when the disk is nearly full. Best effort: it says no to some.
+  let asked = false;
+  const persist = () => {
+    if (asked) return;
+    asked = true;
+    navigator.storage?.persist?.().catch(() => {});
+  };
+
   // One message at a time: what is asynchronous about one must not let a later one overtake it.
   const tell = (edge) => {
     const { Socket } = need('WAWebSocketModel');
     const { Conn } = need('WAWebConnModel');
     if (Socket.hasSynced) synced = true;
+    if (synced) persist();
     if (NEEDS_LOGIN.includes(Socket.state)) synced = false;
     const level = { version: window.Debug.VERSION, state: Socket.state ?? null, synced, percent };
     const { ref } = Conn;

@@ -27,7 +27,7 @@ _RUN = f"""([name, args]) => {{
   return bridge.run(name, args);
 }}"""
 
-# What Playwright says of a document that was replaced, a page that crashed or closed; and what our script says of one that loads.
+# What Playwright says of a document that was replaced, and of a page that crashed or closed; and our script, of one that loads.
 _GONE = ("Execution context was destroyed", "Target", _LOADING)
 
 NEEDS_LOGIN = frozenset({"UNPAIRED", "UNPAIRED_IDLE"})

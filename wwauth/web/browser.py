@@ -26,6 +26,9 @@ _T = TypeVar("_T")
 CLOSE_TIMEOUT = 5.0
 """Seconds for what closes gracefully: that flushes localStorage. What hangs is ended by force."""
 
+_NEW_PAGES = 3
+_NEW_PAGE_PAUSE = 0.5
+
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
 # As browsers call themselves in their user agent, and in `Sec-CH-UA-Platform`.
@@ -103,9 +106,21 @@ class Browser(abc.ABC):
 
     async def replace_page(self) -> None:
         """Put a new page in the place of one that crashed."""
-        crashed, self._page = self.page, await self.context.new_page()
+        crashed, self._page = self.page, await self._new_page()
         await self._set_up(self._page)
         await bounded(crashed.close(), CLOSE_TIMEOUT, "the crashed page did not close")
+
+    async def _new_page(self) -> Page:
+        from playwright.async_api import Error  # noqa: PLC0415
+
+        for _ in range(_NEW_PAGES):
+            try:
+                return await self.context.new_page()
+            except Error as exc:
+                # What killed one renderer, the system's want of memory above all, may kill the next as it starts.
+                _log.warning("no new page could be opened, trying again: %s", exc.message.splitlines()[0])
+                await asyncio.sleep(_NEW_PAGE_PAUSE)
+        return await self.context.new_page()
 
     def is_gone(self, exc: Exception) -> bool:
         """Tell whether Playwright raised this because the browser has ended."""
