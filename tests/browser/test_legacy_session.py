@@ -100,7 +100,7 @@ async def test_two_logins_side_by_side(make_client: Callable[..., Recorded], sim
     assert not set(sessions[0].values()) & set(sessions[1].values())
     await asyncio.gather(first.client.destroy(), second.client.destroy())
     again = [make_client(auth_strategy=LegacySessionAuth(session=session)) for session in sessions]
-    assert list(await asyncio.gather(*map(restored, again))) == sessions
+    assert await asyncio.gather(*map(restored, again)) == list(sessions)
     assert [page["diagnosis"] for page in simulator.pages] == ["ok", "ok"]
     assert len({page["device"] for page in simulator.pages}) == 2
 
@@ -132,13 +132,12 @@ async def test_later_navigations_inject_nothing(make_client: Callable[..., Recor
     it = make_client(auth_strategy=LegacySessionAuth(session=session))
     await restored(it)
     page = it.client.page
-    for navigate in (
-        page.reload,  # whose referrer is still that of the first navigation
-        lambda: page.goto(it.client.options.web_url),
-        lambda: page.goto(it.client.options.web_url, referer=REFERER),
-    ):
+    for referer in (None, "", REFERER):
         await page.evaluate("localStorage.setItem('WAToken2', 'newer'); localStorage.setItem('kept', 'yes')")
-        await navigate()
+        if referer is None:
+            await page.reload()  # its referrer is still that of the first navigation
+        else:
+            await page.goto(it.client.options.web_url, referer=referer)
         stored = await local_storage(it.client)
         assert (stored["WAToken2"], stored["kept"]) == ("newer", "yes")
 
@@ -151,8 +150,9 @@ async def test_frames_and_other_tabs_inject_nothing(make_client: Callable[..., R
     await restored(it)
     # Without what says that the tab had its session.
     await it.client.page.evaluate("sessionStorage.clear(); localStorage.setItem('kept', 'yes')")
-    added = await it.client.page.evaluate_handle("document.body.appendChild(document.createElement('iframe'))")
-    frame = await added.content_frame()
+    await it.client.page.evaluate("document.body.append(document.createElement('iframe'))")
+    frame = it.client.page.frames[-1]
+    assert frame != it.client.page.main_frame
     await frame.goto(simulator.url + "config.json", referer=REFERER)
     assert await frame.evaluate("[document.referrer, localStorage.getItem('kept')]") == [REFERER, "yes"]
     tab = await it.client.context.new_page()

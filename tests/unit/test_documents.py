@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -137,6 +138,25 @@ async def test_example_local_auth(run: Callable[[str], Awaitable[tuple[str, int]
     output, scans = await run(example("local_auth.py"))
     assert scans == 0
     assert output.startswith("the login was accepted\nready: ")
+
+
+@pytest.mark.browser
+async def test_example_legacy_session(
+    run: Callable[[str], Awaitable[tuple[str, int]]], simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.configure(legacy=True)
+    output, scans = await run(example("legacy_session.py"))
+    assert scans == 1
+    session = tmp_path / "session.json"
+    if os.name == "posix":
+        assert session.stat().st_mode & 0o777 == 0o600
+    saved = json.loads(session.read_text(encoding="utf-8"))
+    assert sorted(saved) == ["WABrowserId", "WASecretBundle", "WAToken1", "WAToken2"]
+    assert not any(value in output for value in saved.values())
+    output, scans = await run(example("legacy_session.py"))
+    assert scans == 0
+    assert output == "the session is in session.json\nready: 15551234567@c.us\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"program.py", "session.json"}
 
 
 @pytest.mark.browser

@@ -34,7 +34,7 @@ def make(**options: Any) -> LegacySessionAuth:
         ({**SESSION, "WABrowserId": b"hunter2"}, "WABrowserId is not a text"),
         ({**SESSION, "WAToken1": 5}, "WAToken1 is not a text"),
         ({**SESSION, "waToken1": "hunter2"}, "'waToken1' is none of its keys"),
-        ({**SESSION, 5: "hunter2"}, "5 is none of its keys"),
+        (dict([*SESSION.items(), (5, "hunter2")]), "5 is none of its keys"),
         (json.dumps(SESSION), "invalid session of type str: use a dict"),
         (list(SESSION.items()), "invalid session of type list"),
         (True, "invalid session of type bool"),

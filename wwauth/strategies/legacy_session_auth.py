@@ -45,11 +45,11 @@ _INJECT = """([address, session]) => {
   localStorage.setItem('remember-me', 'true');
 }"""
 
-# A build without that module leaves it to the keys.
+# A build without that module, and a page that is just being loaded anew, leave it to the keys.
 _READ = """(names) => {
-  let multiDevice = null;
+  let multiDevice = false;
   try {
-    multiDevice = window.require('WAWebMDBackend').isMDBackend();
+    multiDevice = window.require('WAWebMDBackend').isMDBackend() === true;
   } catch {}
   return [multiDevice, Object.fromEntries(names.map((name) => [name, localStorage.getItem(name)]))];
 }"""
@@ -173,7 +173,7 @@ class LegacySessionAuth(AuthStrategy):
         """Drop the session: the device is linked no more."""
         self._session = None
 
-    async def _read(self) -> tuple[bool | None, dict[str, str | None]]:
+    async def _read(self) -> tuple[bool, dict[str, str | None]]:
         from playwright.async_api import Error  # noqa: PLC0415 - 0.3 s that only a launch needs
 
         for left in reversed(range(_ATTEMPTS)):

@@ -136,9 +136,9 @@ export class Session {
     return (await answer) ? { wid: asked } : null;
   }
 
-  // Whether the account is multi-device; all of today's are.
+  // Whether the account is multi-device, as all of today's are; undefined while there is no login.
   get isMultiDevice() {
-    return !(this.#ratchet instanceof LegacyLogin);
+    return this.#ratchet ? !(this.#ratchet instanceof LegacyLogin) : undefined;
   }
 
   get socket() {
