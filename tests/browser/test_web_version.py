@@ -290,9 +290,7 @@ async def test_a_service_worker_does_not_answer_in_its_place(launch_options: dic
         await page.goto(f"{url}elsewhere")
         assert await page.title() == "live"
         await page.evaluate("url => document.body.append(Object.assign(document.createElement('iframe'), { src: url }))", url)
-        frame = await page.wait_for_selector("iframe")
-        inner = await frame.content_frame()
-        assert inner is not None
+        (inner,) = page.main_frame.child_frames
         await inner.wait_for_url(url)
         assert await inner.title() == "live"
         await context.close()

@@ -69,6 +69,8 @@ class _Tab:
         try:
             connection.request("GET", f"/json/close/{target}" + (f"?{parts.query}" if parts.query else ""))
             connection.getresponse().read()
+        except ConnectionRefusedError:
+            pass  # the browser has gone, and the page with it
         except (OSError, http.client.HTTPException) as exc:
             _log.warning("the page in the browser at %s was not closed: %s", without_query(self.cdp_url), exc)
         finally:
@@ -146,7 +148,8 @@ class AttachedBrowser(Browser):
 
     async def _close_page(self, page: Page) -> bool:
         try:
-            return page.is_closed() or await bounded(page.close(), CLOSE_TIMEOUT, "the page did not close in time")
+            # A page whose driver has gone says that it is closed, too.
+            return not page.is_closed() and await bounded(page.close(), CLOSE_TIMEOUT, "the page did not close in time")
         except Exception as exc:  # noqa: BLE001 - what Playwright raises when its driver has gone has no type of its own
             _log.debug("the page was not closed by Playwright: %s", exc)
             return False
