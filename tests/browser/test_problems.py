@@ -92,6 +92,27 @@ async def test_a_page_that_stays_at_its_opening_is_named_and_the_next_start_work
     await it.link(simulator)
 
 
+# A build of the page in which one module has another name.
+_WITHOUT = """
+let real;
+const without = (name) => {
+  if (name === 'WABase64') throw new Error('Requiring unknown module "WABase64"');
+  return real(name);
+};
+Object.defineProperty(window, 'require', { get: () => real && without, set: (value) => { real = value; } });
+"""
+
+
+async def test_a_page_without_a_module_that_is_needed(
+    make_client: Callable[..., Recorded], caplog: pytest.LogCaptureFixture
+) -> None:
+    it = make_client(auth_timeout_ms=1500, eval_on_new_doc=_WITHOUT)
+    with pytest.raises(AuthTimeout):
+        await it.client.initialize()
+    assert 'not as expected: Requiring unknown module "WABase64"' in caplog.text
+    assert it.names == []
+
+
 async def test_after_the_login_no_code_and_no_frame_ends_it(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
     it = make_client(qr_max_retries=1)
     await it.link(simulator)

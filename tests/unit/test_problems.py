@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +18,8 @@ from wwauth.stores import FileSystemStore, MemoryStore
 from .profiles import BLOBS, ORIGIN, make_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wwauth.abc import AuthStrategy
 
 
@@ -132,3 +135,13 @@ async def test_a_logout_that_the_store_does_not_take_is_told_and_the_profile_is_
     with pytest.raises(StoreUnavailable):
         await client.logout()
     assert not kept(strategy)
+
+
+@pytest.mark.parametrize("make", [LocalAuth, lambda **options: RemoteAuth(store=MemoryStore(), **options)])
+async def test_the_log_says_where_no_login_was_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[..., LocalAuth | RemoteAuth]
+) -> None:
+    caplog.set_level(logging.INFO, "wwauth")
+    strategy = make(data_path=tmp_path, client_id="another-at-each-start")
+    await strategy.on_authentication_needed()
+    assert str(strategy.user_data_dir) in caplog.text
