@@ -113,10 +113,21 @@ async def test_a_page_without_a_module_that_is_needed(
     assert it.names == []
 
 
+# How often the storage was asked to be kept when the disk is nearly full.
+_ASKED = """
+const persist = StorageManager.prototype.persist;
+StorageManager.prototype.persist = function () {
+  window.asked = (window.asked ?? 0) + 1;
+  return persist.call(this);
+};
+"""
+
+
 async def test_after_the_login_no_code_and_no_frame_ends_it(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
-    it = make_client(qr_max_retries=1)
+    it = make_client(qr_max_retries=1, eval_on_new_doc=_ASKED)
     await it.link(simulator)
     it.events.clear()
+    assert await it.client.page.evaluate("window.asked") == 1
     # The page goes on to make codes, which nobody sees.
     await it.client.page.evaluate(
         "() => { for (const ref of ['1', '2', '3']) window.require('WAWebConnModel').Conn.set({ ref }); }"
