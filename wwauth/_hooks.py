@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .abc import AuthenticationNeeded
 from .errors import StrategyError, WWAuthError
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ class HookFailed(Exception):
 
 
 async def call_hook(strategy: AuthStrategy, name: str) -> Any:
-    """Await a hook and return what it returns; `HookFailed` when it raises."""
+    """Await a hook and return what it returns; `HookFailed` when it raises, or answers with what is no answer."""
     try:
-        return await getattr(strategy, name)()
+        answer = await getattr(strategy, name)()
     except Exception as exc:
         raise HookFailed(as_error(strategy, name, exc)) from exc
+    if name == "on_authentication_needed" and not isinstance(answer, AuthenticationNeeded):
+        returned = f"{type(strategy).__name__}.{name}() returned {type(answer).__name__}"
+        raise HookFailed(StrategyError(f"{returned}: return an AuthenticationNeeded"))
+    return answer
 
 
 def as_error(strategy: AuthStrategy, name: str, exc: Exception) -> WWAuthError:

@@ -219,8 +219,12 @@ def test_every_example_says_what_it_shows_and_how_to_run_it_and_is_run_here() ->
     assert names == set(re.findall(r'example\("(\w+\.py)"\)', here))
 
 
-@pytest.mark.parametrize("document", sorted(path.name for path in ROOT.glob("*.md")))
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_between_documents_lead_somewhere(document: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text(encoding="utf-8")):
+    path = ROOT / document
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
         if "://" not in target:
-            assert (ROOT / target).exists(), f"{document} links to {target}, which is not there"
+            assert (path.parent / target).exists(), f"{document} links to {target}, which is not there"

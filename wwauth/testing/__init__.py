@@ -7,6 +7,7 @@ Each is loaded when it is asked for: a store's tests need no web server, a clien
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ _HOMES = {"Simulator": "simulator", "StoreContract": "store_contract", "Strategy
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    home = f"{__name__}.{_HOMES[name]}"
+    # So that an assertion of a contract that fails shows what it compared, as one of the caller's own tests does.
+    if (pytest := sys.modules.get("pytest")) is not None and home not in sys.modules:
+        pytest.register_assert_rewrite(home)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

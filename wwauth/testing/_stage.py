@@ -71,6 +71,7 @@ class Run:
         self.story: list[str] = []
         self.payloads: dict[str, list[Any]] = {}
         self.faults: list[str] = []
+        self._options_before: object = None
         self._pids: set[int] = set()
         self._inside: set[asyncio.Task[Any] | None] = set()
         self._finished: list[str] = []
@@ -99,6 +100,10 @@ class Run:
     async def reach(self, *names: str, since: int = 0) -> None:
         """Wait for the first of these hooks and events, in the story from `since` on."""
         await self._until(lambda: any(name in names for name in self.story[since:]), " or ".join(names))
+
+    def options_changed(self) -> bool:
+        """Tell whether the client's options are other than they were before `setup`."""
+        return self.client.options != self._options_before
 
     def is_closed(self) -> bool:
         """Tell whether nothing is left of the browsers there were."""
@@ -152,8 +157,9 @@ class Run:
     def _watched_setup(self, setup: Callable[..., None]) -> Callable[..., None]:
         def watched(client: Client, *args: Any) -> None:
             self._called("setup", args)
+            self._options_before = copy.deepcopy(client.options)
             setup(client)
-            if self.strategy.client is not client:
+            if getattr(self.strategy, "client", None) is not client:
                 self.faults.append("setup does not bind the strategy to its client: call super().setup(client)")
             self._fail("setup")
 
@@ -166,7 +172,7 @@ class Run:
                 return await hook(*args)
             self._inside.add(task)
             try:
-                self._called(name, args, self.strategy.client.browser_pid)
+                self._called(name, args, self.client.browser_pid)
                 answer = await hook()
                 if name == "on_authentication_needed" and not isinstance(answer, AuthenticationNeeded):
                     self.faults.append(f"{name} returned {type(answer).__name__}, no AuthenticationNeeded")
@@ -202,7 +208,7 @@ class Stage:
         self.runs: list[Run] = []
         self._keep_payload = keep_payload
         self._options = {"web_url": simulator.url, **options}
-        given: dict[str, Any] = self._options.setdefault("launch_options", {"headless": True})
+        given: dict[str, Any] = self._options.setdefault("launch_options", {"headless": True, "args": []})
         self.launch_options = given
         self._before = copy.deepcopy(given)
 
@@ -237,4 +243,5 @@ class Stage:
         """Assert that each call was as documented, and that the caller's options are as they were."""
         for run in self.runs:
             assert run.faults == [], f"{run.faults} in {run.story}"
+            assert not run.options_changed(), "the client's options were changed: they are its caller's"
         assert self.launch_options == self._before, "the caller's launch_options were changed"

@@ -17,6 +17,7 @@ either of its modes. What does not apply to a strategy is an override that skips
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from wwauth.errors import ConfigurationError, MissingDependency, SessionClosed, SessionCorrupted, StrategyError
@@ -86,6 +87,12 @@ class StrategyContract:
 
     @pytest_asyncio.fixture
     async def stage(self, make_strategy: Callable[[str], AuthStrategy]) -> AsyncIterator[Stage]:
+        """Give a simulator with clients on it, and check each call of a hook at the end."""
+        async with self.staged(make_strategy) as stage:
+            yield stage
+
+    @asynccontextmanager
+    async def staged(self, make_strategy: Callable[[str], AuthStrategy]) -> AsyncIterator[Stage]:
         """Run a simulator, end the clients that were made on it, and check each call of a hook."""
         async with Simulator(**{**_QUICK, **self.simulator_options}) as simulator:
             stage = Stage(simulator, make_strategy, self.keep_payload, self.client_options)
