@@ -113,6 +113,13 @@ async def test_readme_custom_strategy(run: Callable[[str], Awaitable[tuple[str, 
     assert output.endswith("ready\n")
 
 
+@pytest.mark.browser
+async def test_readme_a_client_that_stays_up(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
+    output, scans = await run(program_of_readme("restart_on_crash=5"))
+    assert scans == 1
+    assert output.endswith("alive: True\n")
+
+
 def test_readme_first_example() -> None:
     namespace: dict[str, object] = {}
     exec(compile(BLOCKS[0], "README.md", "exec"), namespace)
@@ -120,7 +127,7 @@ def test_readme_first_example() -> None:
 
 
 def test_every_program_of_the_readme_is_run_here() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 @pytest.mark.browser
