@@ -119,7 +119,7 @@ class LegacySessionAuth(AuthStrategy):
             raise ConfigurationError(f"invalid restart_on_auth_fail {restart_on_auth_fail!r}: use True or False")
         self._session = None if session is None else _Session.checked(session)
         self._restart_on_auth_fail = restart_on_auth_fail
-        self._injected = False
+        self._has_navigated = False
 
     def setup(self, client: Client) -> None:
         """Bind this strategy to its client; refuse to overwrite the login of a browser that is not ours."""
@@ -131,15 +131,17 @@ class LegacySessionAuth(AuthStrategy):
 
     async def before_browser_initialized(self) -> None:
         """Begin a launch, in which the session is injected once."""
-        self._injected = False
+        self._has_navigated = False
 
     async def after_browser_initialized(self) -> None:
         """Have the session in localStorage before the page's own scripts look for it."""
         # The page that replaces a crashed one finds there what the crashed one left.
-        if self._session is None or self._injected:
+        if self._has_navigated:
             return
         page = self.client.page
         page.on("framenavigated", lambda frame: self._navigated(page, frame))
+        if self._session is None:
+            return
         values = json.dumps([self.client.options.web_url, self._session.values()])
         await page.add_init_script(f"({_INJECT})({values})")
 
@@ -191,7 +193,7 @@ class LegacySessionAuth(AuthStrategy):
     def _navigated(self, page: Page, frame: Frame) -> None:
         # Not where an error page is shown, since the network is not there yet.
         if frame == page.main_frame and frame.url.startswith("http"):
-            self._injected = True
+            self._has_navigated = True
 
 
 def _sentence(kind: str, key: object) -> str:
