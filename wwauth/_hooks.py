@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .abc import AuthenticationNeeded
@@ -23,6 +24,12 @@ async def call_hook(strategy: AuthStrategy, name: str) -> Any:
     """Await a hook and return what it returns; `HookFailed` when it raises, or answers with what is no answer."""
     try:
         answer = await getattr(strategy, name)()
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled the client: something that the hook awaited was.
+        raise HookFailed(as_error(strategy, name, exc)) from exc
     except Exception as exc:
         raise HookFailed(as_error(strategy, name, exc)) from exc
     if name == "on_authentication_needed" and not isinstance(answer, AuthenticationNeeded):
@@ -31,7 +38,7 @@ async def call_hook(strategy: AuthStrategy, name: str) -> Any:
     return answer
 
 
-def as_error(strategy: AuthStrategy, name: str, exc: Exception) -> WWAuthError:
+def as_error(strategy: AuthStrategy, name: str, exc: BaseException) -> WWAuthError:
     """Return what a hook raised as one of wwauth's errors: as it is, or as the cause of a `StrategyError`."""
     if isinstance(exc, WWAuthError):
         return exc

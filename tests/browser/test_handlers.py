@@ -1,4 +1,4 @@
-"""Handlers of events, on a client that lives: whatever they do, the login goes its way."""
+"""Handlers of events, on a client that lives: whatever they do, the login goes its way; and what hooks do besides raising."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import async_playwright
 
-from wwauth import LocalAuth
+from wwauth import AuthStrategy, LocalAuth
 from wwauth._launch import Launch
-from wwauth.errors import AuthTimeout
+from wwauth.errors import AuthTimeout, StrategyError
+from wwauth.web.processes import is_running
 
 from .conftest import EVENTS
 
@@ -198,6 +199,40 @@ async def test_handlers_may_end_the_client_and_start_it_again(
     ]
     assert it.names.count("qr") == 1
     assert simulator.devices == {}
+
+
+class Cancelled(AuthStrategy):
+    """Awaits, in one of its hooks, what has been cancelled."""
+
+    def __init__(self, hook: str) -> None:
+        async def wait() -> None:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+        setattr(self, hook, wait)
+
+
+async def test_a_cancellation_in_a_hook_is_the_hooks_own(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_client(auth_strategy=Cancelled("before_browser_initialized"))
+    with pytest.raises(StrategyError, match=r"before_browser_initialized\(\) raised CancelledError"):
+        await it.client.initialize()
+
+    it = make_client(auth_strategy=Cancelled("get_auth_event_payload"))
+    await it.client.initialize()
+    ready = asyncio.ensure_future(it.client.wait_for("ready", timeout=20))
+    await simulator.phone.scan(it.client.qr or await it.client.wait_for("qr", timeout=20))
+    with pytest.raises(StrategyError):
+        await ready
+    assert it.events[-1] == ("disconnected", "STRATEGY_FAILED")
+
+    it = make_client(auth_strategy=Cancelled("destroy"))
+    await it.client.initialize()
+    pid = it.client.browser_pid
+    assert pid is not None
+    with pytest.raises(StrategyError):
+        await it.client.destroy()
+    assert not is_running(pid)
 
 
 def listeners(client: Client) -> dict[str, int]:
