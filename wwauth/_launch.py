@@ -51,6 +51,7 @@ class Launch:
         restart: Answers a refused login: closes, and initializes the client again where the strategy wants it.
         failure: Why this launch ends, when it is not for `destroy()` or a word of the page.
         unwanted: Set by `destroy()` and `logout()`: nothing follows this launch.
+        logs_out: The end deletes what the strategy keeps; set while it is under way, too.
         restarts: Another one follows a refused login.
         end_errors: What went wrong on the way out.
     """
@@ -69,6 +70,7 @@ class Launch:
         self.restart: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
         self.unwanted = False
+        self.logs_out = False
         self.restarts = False
         self.end_errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()

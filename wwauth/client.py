@@ -242,9 +242,10 @@ class Client(EventEmitter):
                 raise failed.error from failed.error.__cause__
             return
         launch.unwanted = True
-        if launch.closing is None and not await launch.login.unlink():
+        if launch.closing is not None or not await launch.login.unlink():
             _log.warning("the page could not unlink the device: remove it in the phone's list of linked devices")
-        await self._ended(launch, self._close(launch, reason=LOGOUT, logout=True))
+        launch.logs_out = True  # also when another end has begun, now or meanwhile
+        await self._ended(launch, self._close(launch, reason=LOGOUT))
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -423,22 +424,27 @@ class Client(EventEmitter):
     ) -> asyncio.Task[None]:
         """Begin to close a launch, once; all who ask wait for the same task."""
         if launch.closing is None:
-            shut = self._shut(launch, reason, logout=logout, relaunch=relaunch)
+            launch.logs_out |= logout
+            shut = self._shut(launch, reason, relaunch=relaunch)
             launch.closing = asyncio.create_task(shut, name="wwauth: close")
         return launch.closing
 
-    async def _shut(self, launch: Launch, reason: str | None, *, logout: bool, relaunch: bool) -> None:
+    async def _shut(self, launch: Launch, reason: str | None, *, relaunch: bool) -> None:
         strategy = self.auth_strategy
         if launch.starting is not None and not launch.starting.done():
             launch.starting.cancel()
             await asyncio.wait([launch.starting])
         try:
-            if reason is not None and not logout:
+            if reason is not None and not launch.logs_out:
                 await self._guarded(launch, call_hook(strategy, "disconnect"))
             await launch.stop_tasks()
             launch.login.close()
             await self._guarded(launch, launch.browser.stop())
-            await self._guarded(launch, call_hook(strategy, "logout" if logout else "destroy"))
+            if not launch.logs_out:
+                await self._guarded(launch, call_hook(strategy, "destroy"))
+            if launch.logs_out:
+                await self._guarded(launch, call_hook(strategy, "logout"))
+                reason = LOGOUT
         finally:
             self._launch = None
             guard.remove(self)

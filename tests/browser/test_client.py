@@ -539,7 +539,6 @@ class Reentrant(AuthStrategy):
 
     async def disconnect(self) -> None:
         await self.client.destroy()
-        await self.client.logout()
         with pytest.raises(ConfigurationError):
             await self.client.initialize()
 

@@ -163,6 +163,27 @@ async def test_unlinked_while_away_and_a_new_login_follows(
     assert list((tmp_path / "store").iterdir()) == []
 
 
+@pytest.mark.parametrize("end", ["destroy", "conflict"])
+async def test_a_logout_that_meets_another_end_deletes_all_the_same(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    it = make_client(auth_strategy=remote(tmp_path))
+    await it.link(simulator)
+    await saved(it)
+    it.events.clear()
+    if end == "destroy":
+        await asyncio.gather(it.client.destroy(), it.client.logout())
+    else:
+        await simulator.phone.conflict()
+        await it.client.wait_for("change_state", timeout=10, predicate=lambda state: state == "CONFLICT")
+        await it.client.logout()
+    assert it.names.count("disconnected") == 1
+    assert it.events[-1] == ("disconnected", "LOGOUT")
+    assert "remove it in the phone's list of linked devices" in caplog.text
+    assert not (tmp_path / "auth" / "RemoteAuth").exists()
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 async def test_destroy_ends_a_relaunch(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
     it = make_client(auth_strategy=LocalAuth(data_path=tmp_path), relaunch_on_logout=True)
     await it.link(simulator)
