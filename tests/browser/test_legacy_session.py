@@ -9,7 +9,6 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from wwauth import LegacySessionAuth
@@ -172,11 +171,11 @@ async def test_a_page_in_place_of_a_crashed_one_goes_on_with_what_is_stored(
         await restored(it)
     before = it.client.page
     await before.evaluate("localStorage.setItem('kept', 'yes')")
-    for process in psutil.Process(it.client.browser_pid).children(recursive=True):
-        if "--type=renderer" in process.cmdline():
-            process.kill()
     logins = simulator.devices["15551234567:1"]["logins"]
+    devtools = await it.client.context.new_cdp_session(before)
+    crash = asyncio.ensure_future(devtools.send("Page.crash"))
     await simulator.wait_for(lambda: simulator.devices["15551234567:1"]["logins"] > logins)
+    await asyncio.gather(crash, return_exceptions=True)  # the page could not answer it any more
     assert it.client.page is not before
     assert (await local_storage(it.client))["kept"] == "yes"
     assert it.names.count("ready") == 1
