@@ -75,6 +75,7 @@ class Launch:
         self.end_errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_crashes: list[float] = []
+        self._crashed: Page | None = None
         self._diagnostics = Diagnostics.of(client.options, client.auth_strategy)
 
     async def start(self) -> None:
@@ -171,7 +172,8 @@ class Launch:
             except Error as exc:
                 self.browser.check_proxy()
                 if page != self.browser.page or "crashed" in exc.message:
-                    return  # `_page_crashed` opens another one
+                    self._page_crashed(page)
+                    return
                 if page.is_closed():
                     raise BrowserClosed("the browser was closed while it opened the page") from exc
                 if "net::ERR_ABORTED" in exc.message or "interrupted by another navigation" in exc.message:
@@ -232,7 +234,9 @@ class Launch:
             self._browser_closed()
 
     def _page_crashed(self, page: Page) -> None:
-        if self.closing is None and self.browser.is_current(page):
+        # Told by the page, and where one crashed before anybody listened to it, by `open_page`.
+        if self.closing is None and self.browser.is_current(page) and page != self._crashed:
+            self._crashed = page
             self.task(self._replace_page(), "page crash")
 
     async def _replace_page(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
 import shutil
 import signal
 import sys
@@ -490,9 +490,16 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups that a signal could reach")
-async def test_a_signal_to_the_whole_process_group_ends_in_a_backup_of_the_closed_profile(
-    make_client: Callable[..., Recorded], simulator: Simulator, address: dict[str, Any], tmp_path: Path
+def processes_of(program: asyncio.subprocess.Process) -> list[psutil.Process]:
+    """Return a program, and all that it has started: the browser's are in a session of their own."""
+    process = psutil.Process(program.pid)
+    return [process, *process.children(recursive=True)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
+@pytest.mark.parametrize("reverse", [False, True], ids=["program first", "browser first"])
+async def test_a_signal_to_all_processes_ends_in_a_backup_of_the_closed_profile(
+    make_client: Callable[..., Recorded], simulator: Simulator, address: dict[str, Any], tmp_path: Path, *, reverse: bool
 ) -> None:
     arguments = (sys.executable, "-c", _PROGRAM, json.dumps(address), tmp_path / "store", tmp_path / "auth")
     program = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE, start_new_session=True)
@@ -510,8 +517,10 @@ async def test_a_signal_to_the_whole_process_group_ends_in_a_backup_of_the_close
         await line("saved")
         assert await simulator.phone.send_messages(5) == 5
         before = simulator.pages[0]["messages"]
-        group = [process for process in psutil.process_iter() if os.getsid(process.pid) == program.pid]
-        os.killpg(program.pid, signal.SIGTERM)
+        group = processes_of(program)
+        for process in reversed(group) if reverse else group:  # as a service manager does, which knows them all
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
         rest = (await program.stdout.read()).decode().split("\n")
         assert await program.wait() == -signal.SIGTERM
         assert rest[0] in {"saved full", "disconnected BROWSER_CLOSED"}
@@ -521,12 +530,28 @@ async def test_a_signal_to_the_whole_process_group_ends_in_a_backup_of_the_close
         assert not alive
     finally:
         if program.returncode is None:
-            os.killpg(program.pid, signal.SIGKILL)
+            program.kill()
             await program.wait()
     shutil.rmtree(tmp_path / "auth")
     it = make_client(auth_strategy=remote(tmp_path))
     await comes_back(it.client, it)
     assert [page["messages"] for page in simulator.pages] == [before]
+
+
+async def test_a_program_that_is_killed_takes_its_browser_along(
+    simulator: Simulator, address: dict[str, Any], tmp_path: Path
+) -> None:
+    arguments = (sys.executable, "-c", _PROGRAM, json.dumps(address), tmp_path / "store", tmp_path / "auth")
+    program = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    assert program.stdout is not None
+    async with asyncio.timeout(30):
+        assert (await program.stdout.readline()).startswith(b"qr ")
+    group = processes_of(program)
+    assert len(group) > 3
+    program.kill()
+    await program.communicate()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, group, timeout=20)
+    assert not alive
 
 
 # Damage ---------------------------------------------------------------------------------------------------------------

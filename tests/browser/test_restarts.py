@@ -26,13 +26,19 @@ pytestmark = pytest.mark.browser
 RESTARTS = 20
 
 
+def descriptors(process: psutil.Process) -> int:
+    if sys.platform == "win32":
+        return process.num_handles()
+    return process.num_fds()
+
+
 def held(client: Client) -> dict[str, Any]:
     """Count what this process holds."""
     gc.collect()
     process = psutil.Process()
     return {
         "processes": len(process.children(recursive=True)),
-        "file descriptors": process.num_fds() if sys.platform != "win32" else process.num_handles(),
+        "file descriptors": descriptors(process),
         # Without the event loop's own pool, which grows as it is needed, to a bound.
         "threads": [thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")],
         "tasks": len(asyncio.all_tasks()),
