@@ -55,7 +55,7 @@ class Running:
 
     async def is_alone(self) -> bool:
         """Wait until the browser has one page: its own; what is closed over HTTP is gone a moment later."""
-        while len(await self.pages()) != 1:
+        while len(await self.pages()) != 1:  # noqa: ASYNC110 - the browser tells nobody
             await asyncio.sleep(0.02)
         return is_running(self.pid)
 

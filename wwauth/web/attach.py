@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from .._urls import without_query
 from ..errors import AuthTimeout, BrowserClosed, ConfigurationError
-from .browser import CLOSE_TIMEOUT, Browser, bounded, to_the_end
+from .browser import CLOSE_TIMEOUT, Browser, to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from playwright.async_api import Browser as PlaywrightBrowser
-    from playwright.async_api import Page
+    from playwright.async_api import CDPSession, Page
 
     from ..options import ClientOptions
 
@@ -83,7 +83,7 @@ class AttachedBrowser(Browser):
     def __init__(self, options: ClientOptions, on_closed: Callable[[], None]) -> None:
         super().__init__(options, on_closed)
         self._url = options.cdp_url or ""
-        self._connection: PlaywrightBrowser | None = None
+        self._session: CDPSession | None = None
         self._tab = _Tab(self._url)
 
     async def start(self, user_data_dir: Path | None) -> None:
@@ -104,15 +104,15 @@ class AttachedBrowser(Browser):
         playwright = await self._start_driver()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                self._connection = await playwright.chromium.connect_over_cdp(self._url, timeout=0)
-                self._connection.on("disconnected", lambda _: self._closed())
-                self._context = self._connection.contexts[0]
+                connection = await playwright.chromium.connect_over_cdp(self._url, timeout=0)
+                connection.on("disconnected", lambda _: self._closed())
+                self._context = connection.contexts[0]
                 self._page = await to_the_end(self._context.new_page(), lambda page: page.close())
-                await self._look_at_browser(self._connection)
+                await self._look_at_browser(connection)
         except (Error, TimeoutError) as exc:
             # Without the original, which has the whole address.
             raise self._connect_error(exc) from None
-        self._watch = asyncio.create_task(self._watch_connection(self._connection), name="wwauth: browser watch")
+        self._watch = asyncio.create_task(self._watch_connection(), name="wwauth: browser watch")
 
     async def stop(self) -> None:
         """Close the page and disconnect, leaving the browser running; one that has gone is no error."""
@@ -124,16 +124,15 @@ class AttachedBrowser(Browser):
             await self._stop_driver()
         finally:
             await asyncio.to_thread(self._tab.close)
-            self._context = self._page = self._connection = None
+            self._context = self._page = self._session = None
 
     def abandon(self) -> None:
         """Close the page, at once and blocking: the process is about to end."""
         self._tab.close()
 
     async def _look_at_browser(self, connection: PlaywrightBrowser) -> None:
-        session = await connection.new_browser_cdp_session()
-        self._own_user_agent = (await session.send("Browser.getVersion"))["userAgent"]
-        await session.detach()
+        self._session = await connection.new_browser_cdp_session()
+        self._own_user_agent = (await self._session.send("Browser.getVersion"))["userAgent"]
         await self._set_up(self.page)
 
     async def _set_up(self, page: Page) -> None:
@@ -147,23 +146,31 @@ class AttachedBrowser(Browser):
         await super()._set_up(page)
 
     async def _close_page(self, page: Page) -> bool:
+        """Close the page; False when the browser was not there to be asked, or its driver was not."""
         try:
-            # A page whose driver has gone says that it is closed, too.
-            return not page.is_closed() and await bounded(page.close(), CLOSE_TIMEOUT, "the page did not close in time")
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await page.close()  # which is silent, too, when there is nobody to ask
+                await self._say_something()
         except Exception as exc:  # noqa: BLE001 - what Playwright raises when its driver has gone has no type of its own
             _log.debug("the page was not closed by Playwright: %s", exc)
             return False
+        return True
 
-    async def _watch_connection(self, connection: PlaywrightBrowser) -> None:
+    async def _watch_connection(self) -> None:
         """Notice what Playwright does not tell of: the end of its driver."""
         try:
-            session = await connection.new_browser_cdp_session()
             while True:
-                await session.send("Browser.getVersion")
+                await self._say_something()
                 await asyncio.sleep(_WATCH_INTERVAL)
         except Exception as exc:  # noqa: BLE001 - whatever it is, nobody answers any more
             _log.debug("the connection to the browser has ended: %s", exc)
             self._closed()
+
+    async def _say_something(self) -> None:
+        """Raise when nobody answers."""
+        if self._session is None:
+            raise BrowserClosed("the browser is not connected")
+        await self._session.send("Browser.getVersion")
 
     def _connect_error(self, exc: Exception) -> Exception:
         shown = without_query(self._url)
