@@ -382,7 +382,7 @@ async def test_a_crashed_page_is_opened_anew(
     assert await it.client.page.evaluate("window.mine") == 1
     assert "Headless" not in await it.client.page.evaluate("navigator.userAgent")
     assert len(it.client.context.pages) == 1
-    assert set(it.names) <= {"change_state"}
+    assert set(it.names) <= {"change_state", "loading_screen"}
     await simulator.phone.drop(0.2)
     await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "TIMEOUT")
     assert it.events.count(("change_state", "TIMEOUT")) == 1
