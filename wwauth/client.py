@@ -207,7 +207,8 @@ class Client(EventEmitter):
 
     async def destroy(self) -> None:
         """
-        Close the browser and keep the login; idempotent, and never hangs: a browser that does not close is killed.
+        Close the browser and keep the login; idempotent. A browser that does not close is killed; only a strategy's own hook
+        could keep this waiting.
 
         Returns when the strategy has done its last work (RemoteAuth: its last backup) and nothing of the browser is left;
         when a hook that belongs to that end calls it, at once. Ends a relaunch that is under way, too.
@@ -242,7 +243,7 @@ class Client(EventEmitter):
                 raise failed.error from failed.error.__cause__
             return
         launch.unwanted = True
-        if launch.closing is not None or not await launch.login.unlink():
+        if not launch.logs_out and (launch.closing is not None or not await launch.login.unlink()):
             _log.warning("the page could not unlink the device: remove it in the phone's list of linked devices")
         launch.logs_out = True  # also when another end has begun, now or meanwhile
         await self._ended(launch, self._close(launch, reason=LOGOUT))
@@ -293,12 +294,12 @@ class Client(EventEmitter):
         return self._last_login is not None and self._last_login.holds_login
 
     async def get_state(self) -> str | None:
-        """Return the page's `Socket.state` ("CONNECTED", "UNPAIRED", …), or None when it has none or there is no page."""
+        """Return the page's `Socket.state` ("CONNECTED", "UNPAIRED", …); None: it has none, or no page is there or answers."""
         if self._launch is None:
             return None
         try:
             state: str | None = await self._launch.login.ask("state")
-        except BrowserClosed:
+        except (BrowserClosed, AuthTimeout):
             return None
         return state
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from wwauth import AuthStrategy, LocalAuth, RemoteAuth
-from wwauth.errors import BrowserClosed, SessionClosed, SessionCorrupted
+from wwauth.errors import AuthTimeout, BrowserClosed, SessionClosed, SessionCorrupted
 from wwauth.stores import FileSystemStore
 from wwauth.testing import Simulator
 from wwauth.web.processes import is_running, kill_tree
@@ -552,6 +552,19 @@ async def test_a_program_that_is_killed_takes_its_browser_along(
     await program.communicate()
     _, alive = await asyncio.to_thread(psutil.wait_procs, group, timeout=20)
     assert not alive
+
+
+async def test_a_frozen_page_keeps_nobody_waiting(
+    make_client: Callable[..., Recorded], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wwauth.web.bridge._ANSWER", 0.5)
+    it = make_client()
+    await it.link(simulator)
+    for process in psutil.Process(it.client.browser_pid).children(recursive=True):
+        process.suspend()
+    assert await it.client.get_state() is None
+    with pytest.raises(AuthTimeout, match=r"did not answer 'reconnect' within 0\.5 s"):
+        await it.client.reset_state()
 
 
 # Damage ---------------------------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ def run(simulator: Simulator, chromium: str, tmp_path: Path) -> Callable[[str], 
 def program_of_readme(needle: str) -> str:
     """Return the one program of the README that has `needle`, pointed at the simulator."""
     (source,) = [block for block in BLOCKS if needle in block]
-    pointed = re.sub(r"(?<!import )\bClient\((?=\s*auth)", "Client(web_url=__import__('os').environ['WWAUTH_WEB_URL'], ", source)
+    where = "Client(web_url=__import__('os').environ['WWAUTH_WEB_URL'], "
+    pointed = re.sub(r"(?<!import )\bClient\((?=\s*auth)", where, source)
     assert pointed != source
     return pointed
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BrowserClosed, WWAuthError
+from ..errors import AuthTimeout, BrowserClosed, WWAuthError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BINDING = "__wwauth"
+_ANSWER = 30.0
+
 _LOADING = "the page is still loading"
 _RUN = f"""([name, args]) => {{
   const bridge = window[Symbol.for('wwauth')];
@@ -84,12 +87,19 @@ class Bridge:
 
         Raises:
             BrowserClosed: The page has gone, is still loading, or was replaced by another document while it answered.
+            AuthTimeout: The page is there, and did not answer within 30 s.
             WWAuthError: The page's own refusal, in its words.
         """
         from playwright.async_api import Error  # noqa: PLC0415
 
         try:
-            return await self._page.evaluate(_RUN, [command, args])
+            async with asyncio.timeout(_ANSWER):
+                return await self._page.evaluate(_RUN, [command, args])
+        except TimeoutError as exc:
+            # Frozen, or stopped in a debugger: Playwright itself would wait for ever.
+            raise AuthTimeout(
+                f"the page did not answer {command!r} within {_ANSWER:g} s", phase=f"the page's {command}"
+            ) from exc
         except Error as exc:
             text = exc.message.splitlines()[0]
             if self._page.is_closed() or any(sign in text for sign in _GONE):
