@@ -207,8 +207,7 @@ class Client(EventEmitter):
 
     async def destroy(self) -> None:
         """
-        Close the browser and keep the login; idempotent. A browser that does not close is killed; only a strategy's own hook
-        could keep this waiting.
+        Close the browser and keep the login; idempotent. A browser that does not close is killed.
 
         Returns when the strategy has done its last work (RemoteAuth: its last backup) and nothing of the browser is left;
         when a hook that belongs to that end calls it, at once. Ends a relaunch that is under way, too.
