@@ -209,7 +209,7 @@ async def test_the_page_of_a_crash_is_replaced(
     await page.wait_for_event("crash")
     while it.client.page == page:  # noqa: ASYNC110 - the client puts another one in its place
         await asyncio.sleep(0.02)
-    await it.client.page.wait_for_function("window.Debug")
+    await it.client.page.wait_for_function("() => window.Debug")
     assert await it.client.page.evaluate("navigator.userAgent") == "Mozilla/5.0 wwauth"
     await asyncio.gather(crash, return_exceptions=True)
     await it.client.destroy()

@@ -123,7 +123,7 @@ async def test_a_kept_document_is_served_in_place_of_the_live_one(
     assert device["name"]["version"] == KEPT
     # A reload is served, too, and so is a restart: with the same storage, since the origin is the same.
     await it.client.page.reload()
-    await it.client.page.wait_for_function("window.Debug")
+    await it.client.page.wait_for_function("() => window.Debug")
     assert await kept(it)
     await it.client.destroy()
     it.events.clear()
@@ -145,7 +145,7 @@ async def test_a_page_that_replaces_a_crashed_one_is_served_the_same(
     await page.wait_for_event("crash")
     while it.client.page == page:  # noqa: ASYNC110 - the client puts another one in its place
         await asyncio.sleep(0.02)
-    await it.client.page.wait_for_function("window.Debug")
+    await it.client.page.wait_for_function("() => window.Debug")
     assert await kept(it)
     await asyncio.gather(crash, return_exceptions=True)
 
