@@ -136,6 +136,7 @@ class _Taker:
         try:
             self._destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             databases, quiet = self._take(stop)
+            stop.check()
             files, size = self._publish()
         except OSError as exc:
             raise SnapshotFailed(f"{self._source}: no consistent copy could be taken: {exc}") from exc
