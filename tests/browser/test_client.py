@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 import signal
 import socket
@@ -426,37 +425,6 @@ async def test_a_browser_that_does_not_exist_is_named(make_client: Callable[...,
     it = make_client(launch_options={"executable_path": "/nowhere/chromium"})
     with pytest.raises(BrowserNotFound, match="/nowhere/chromium"):
         await it.client.initialize()
-
-
-async def test_the_callers_options_are_never_changed(
-    make_client: Callable[..., Recorded], launch_options: dict[str, Any], tmp_path: Path
-) -> None:
-    given = {**launch_options, "args": ["--lang=en"]}
-    before = copy.deepcopy(given)
-    clients = [make_client(launch_options=given, auth_strategy=LocalAuth(client_id=name, data_path=tmp_path)) for name in "ab"]
-    for it in clients:
-        await it.client.initialize()
-        await it.client.destroy()
-    assert given == before
-
-
-async def test_user_agent_device_name_and_scripts_reach_the_page(make_client: Callable[..., Recorded]) -> None:
-    it = make_client(
-        user_agent="Mozilla/5.0 wwauth", device_name="My bot", browser_name="Firefox", eval_on_new_doc="window.early = 7"
-    )
-    await it.client.initialize()
-    page = it.client.page
-    assert await page.evaluate("navigator.userAgent") == "Mozilla/5.0 wwauth"
-    assert await page.evaluate("window.early") == 7
-    info = await page.evaluate("window.require('WAWebMiscBrowserUtils').info()")
-    assert (info["os"], info["name"]) == ("My bot", "Firefox")
-
-
-async def test_the_browser_looks_like_one_that_people_use(make_client: Callable[..., Recorded]) -> None:
-    it = make_client()
-    await it.client.initialize()
-    assert "Headless" not in await it.client.page.evaluate("navigator.userAgent")
-    assert await it.client.page.evaluate("navigator.webdriver") is not True
 
 
 class Refused(AuthStrategy):
