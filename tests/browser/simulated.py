@@ -13,7 +13,7 @@ from playwright.async_api import async_playwright
 from wwauth.testing import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from playwright.async_api import BrowserContext, Page
@@ -22,6 +22,13 @@ SITE = "https://web.whatsapp.com/"
 
 both_addresses = pytest.mark.parametrize("address", ["simulator", "whatsapp"], indirect=True)
 """Runs a test of clients at the simulator's own address, and at the real site's."""
+
+
+def by_turns(name: str, values: Sequence[object]) -> pytest.MarkDecorator:
+    """Run a test with each value, at one address and the other by turns."""
+    pairs = [(("simulator", "whatsapp")[number % 2], value) for number, value in enumerate(values)]
+    return pytest.mark.parametrize(("address", name), pairs, indirect=["address"])
+
 
 # An address of the same origin where no script of the page's runs: storage can be changed there with nobody looking.
 NOWHERE = SITE + "config.json"

@@ -19,7 +19,7 @@ from wwauth.stores import FileSystemStore
 from wwauth.testing import Simulator
 from wwauth.web.processes import is_running, kill_tree
 
-from .simulated import both_addresses
+from .simulated import both_addresses, by_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .conftest import Recorded
 
-pytestmark = [pytest.mark.browser, both_addresses]
+pytestmark = pytest.mark.browser
 
 
 def remote(folder: Path, **options: Any) -> RemoteAuth:
@@ -88,6 +88,7 @@ class Watching(LocalAuth):
         await super().logout()
 
 
+@both_addresses
 async def test_the_browser_has_ended_before_anything_is_deleted(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -100,7 +101,7 @@ async def test_the_browser_has_ended_before_anything_is_deleted(
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("kind", ["local", "remote"])
+@by_turns("kind", ["local", "remote"])
 async def test_after_an_unlinking_a_new_login_follows_and_is_kept(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, kind: str
 ) -> None:
@@ -121,6 +122,7 @@ async def test_after_an_unlinking_a_new_login_follows_and_is_kept(
     await comes_back(it.client, it)
 
 
+@both_addresses
 async def test_a_late_backup_does_not_bring_back_what_a_logout_deleted(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ class SlowStore(FileSystemStore):
         await super().save(**archive)
 
 
+@both_addresses
 async def test_unlinked_while_away_and_a_new_login_follows(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -163,7 +166,7 @@ async def test_unlinked_while_away_and_a_new_login_follows(
     assert list((tmp_path / "store").iterdir()) == []
 
 
-@pytest.mark.parametrize("end", ["destroy", "conflict"])
+@by_turns("end", ["destroy", "conflict"])
 async def test_a_logout_that_meets_another_end_deletes_all_the_same(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
@@ -184,6 +187,7 @@ async def test_a_logout_that_meets_another_end_deletes_all_the_same(
     assert list((tmp_path / "store").iterdir()) == []
 
 
+@both_addresses
 async def test_destroy_ends_a_relaunch(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
     it = make_client(auth_strategy=LocalAuth(data_path=tmp_path), relaunch_on_logout=True)
     await it.link(simulator)
@@ -197,7 +201,7 @@ async def test_destroy_ends_a_relaunch(make_client: Callable[..., Recorded], sim
         await it.client.wait_for("qr", timeout=5)
 
 
-@pytest.mark.parametrize("stays", [True, False])
+@by_turns("stays", [True, False])
 async def test_unpaired_for_a_moment_is_no_logout(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, *, stays: bool
 ) -> None:
@@ -219,7 +223,7 @@ async def test_unpaired_for_a_moment_is_no_logout(
     await comes_back(it.client, it)
 
 
-@pytest.mark.parametrize("kind", ["local", "remote"])
+@by_turns("kind", ["local", "remote"])
 async def test_logout_of_a_dead_page_deletes_all_the_same_and_says_what_is_left_to_do(
     make_client: Callable[..., Recorded],
     simulator: Simulator,
@@ -245,7 +249,7 @@ async def test_logout_of_a_dead_page_deletes_all_the_same_and_says_what_is_left_
 # Conflict and other states --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION", "UNLAUNCHED"])
+@by_turns("state", ["TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION", "UNLAUNCHED"])
 async def test_a_state_that_ends_the_connection_is_backed_up_and_deletes_nothing(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, state: str
 ) -> None:
@@ -263,6 +267,7 @@ async def test_a_state_that_ends_the_connection_is_backed_up_and_deletes_nothing
     await comes_back(it.client, it)
 
 
+@both_addresses
 async def test_two_clients_that_take_over_do_not_fight_for_ever(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -287,6 +292,7 @@ async def test_two_clients_that_take_over_do_not_fight_for_ever(
 # Pairing codes --------------------------------------------------------------------------------------------------------
 
 
+@both_addresses
 async def test_a_pairing_code_survives_a_reload_and_a_crash_of_the_page(
     make_client: Callable[..., Recorded], simulator: Simulator
 ) -> None:
@@ -318,10 +324,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    ("how", "repair"),
+@by_turns(
+    "ghost",
     [
-        ({}, "anew"),
+        ({}, "connecting anew"),
         ({"gone": True}, "connecting anew"),
         ({"connections": 1}, "loading the page anew"),
         ({"connections": 2}, "starting the browser anew"),
@@ -332,9 +338,9 @@ async def test_a_ghost_connection_is_found_and_repaired(
     simulator: Simulator,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    how: dict[str, Any],
-    repair: str,
+    ghost: tuple[dict[str, Any], str],
 ) -> None:
+    how, repair = ghost
     it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
     await it.link(simulator)
     assert await it.client.check()
@@ -369,6 +375,7 @@ async def test_nothing_is_repaired_where_the_server_is_away(make_client: Callabl
 # Crashes --------------------------------------------------------------------------------------------------------------
 
 
+@both_addresses
 async def test_a_crashed_page_is_opened_anew(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -388,6 +395,7 @@ async def test_a_crashed_page_is_opened_anew(
     assert it.events.count(("change_state", "TIMEOUT")) == 1
 
 
+@both_addresses
 async def test_a_page_that_crashes_again_and_again_ends_the_browser(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +412,7 @@ async def test_a_page_that_crashes_again_and_again_ends_the_browser(
     await comes_back(it.client, it)
 
 
+@both_addresses
 async def test_a_page_that_crashes_before_the_login_is_opened_anew(
     make_client: Callable[..., Recorded], simulator: Simulator
 ) -> None:
@@ -417,6 +426,7 @@ async def test_a_page_that_crashes_before_the_login_is_opened_anew(
     await it.client.wait_for("ready", timeout=20)
 
 
+@both_addresses
 async def test_a_page_that_is_closed_is_the_end(make_client: Callable[..., Recorded]) -> None:
     it = make_client()
     await it.client.initialize()
@@ -426,6 +436,7 @@ async def test_a_page_that_is_closed_is_the_end(make_client: Callable[..., Recor
     assert await ended == "BROWSER_CLOSED"
 
 
+@both_addresses
 async def test_a_crashed_browser_is_started_again_within_the_limit(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,6 +465,7 @@ async def test_a_crashed_browser_is_started_again_within_the_limit(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal freezes a process on Windows")
+@both_addresses
 async def test_sleep_and_resume(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
     it = make_client()
     await it.link(simulator)
@@ -497,7 +509,7 @@ def processes_of(program: asyncio.subprocess.Process) -> list[psutil.Process]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
-@pytest.mark.parametrize("reverse", [False, True], ids=["program first", "browser first"])
+@by_turns("reverse", [False, True])
 async def test_a_signal_to_all_processes_ends_in_a_backup_of_the_closed_profile(
     make_client: Callable[..., Recorded], simulator: Simulator, address: dict[str, Any], tmp_path: Path, *, reverse: bool
 ) -> None:
@@ -538,6 +550,7 @@ async def test_a_signal_to_all_processes_ends_in_a_backup_of_the_closed_profile(
     assert [page["messages"] for page in simulator.pages] == [before]
 
 
+@both_addresses
 async def test_a_program_that_is_killed_takes_its_browser_along(
     simulator: Simulator, address: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -554,6 +567,7 @@ async def test_a_program_that_is_killed_takes_its_browser_along(
     assert not alive
 
 
+@both_addresses
 async def test_a_frozen_page_keeps_nobody_waiting(
     make_client: Callable[..., Recorded], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,7 +584,7 @@ async def test_a_frozen_page_keeps_nobody_waiting(
 # Damage ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["local", "remote"])
+@by_turns("kind", ["local", "remote"])
 async def test_a_damaged_profile_is_set_aside(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, kind: str
 ) -> None:
@@ -596,6 +610,7 @@ async def test_a_damaged_profile_is_set_aside(
 # Diagnostics ----------------------------------------------------------------------------------------------------------
 
 
+@both_addresses
 async def test_a_stuck_start_leaves_what_was_asked_for(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
