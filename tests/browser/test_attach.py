@@ -162,6 +162,30 @@ async def test_options_that_a_launch_gives_the_browser_reach_the_page_here(
     assert "wwauth" not in await running.context.pages[0].evaluate("navigator.userAgent")
 
 
+async def test_a_served_version_is_for_the_clients_page_alone(
+    make_client: Callable[..., Recorded], simulator: Simulator, running: Running, tmp_path: Path
+) -> None:
+    def read() -> bytes:
+        with urllib.request.urlopen(simulator.url) as answer:
+            document: bytes = answer.read()
+            return document
+
+    document = (await asyncio.to_thread(read)).replace(b"2.3000.1034567890", b"2.3000.7")
+    (tmp_path / "2.3000.7.html").write_bytes(document)
+    cache = {"type": "local", "path": tmp_path, "strict": True}
+    it = make_client(cdp_url=running.url, launch_options={}, web_version="2.3000.7", web_version_cache=cache)
+    await it.link(simulator)
+    assert await it.client.page.evaluate("window.Debug.VERSION") == "2.3000.7"
+    other = running.context.pages[0]
+    await other.goto(simulator.url)
+    await other.wait_for_function("() => window.Debug")
+    assert await other.evaluate("window.Debug.VERSION") == "2.3000.1034567890"
+    await it.client.destroy()
+    await other.reload()
+    await other.wait_for_function("() => window.Debug")
+    assert await other.evaluate("window.Debug.VERSION") == "2.3000.1034567890"
+
+
 async def test_a_headless_browser_is_hidden_there_too(make_client: Callable[..., Recorded], running: Running) -> None:
     it = make_client(cdp_url=running.url, launch_options={})
     await it.client.initialize()

@@ -192,7 +192,9 @@ class Browser(abc.ABC):
 
     def _answered(self, response: Response) -> None:
         # Of a tunnel, too: the page's own server never answers so.
-        if response.status == _PROXY_AUTHENTICATION_REQUIRED and response.request.is_navigation_request():
+        if response.status != _PROXY_AUTHENTICATION_REQUIRED or not response.request.is_navigation_request():
+            return
+        if response.frame.parent_frame is None:
             self.proxy_refused = True
 
 
