@@ -22,8 +22,9 @@ help:
 demo: chromium
 	$(PYTHON) -m wwauth demo
 
+# As many at a time as there are cores; each has browsers to feed, so not without end.
 test: chromium
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n logical --maxprocesses 4 $(PYTEST_ARGS)
 
 check: $(INSTALLED)
 	$(PYTHON) -m ruff check
