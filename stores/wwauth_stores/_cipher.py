@@ -160,9 +160,10 @@ def _check_header(head: bytes, name: str, *, whole: bool) -> None:
             raise _cut_off(name)
         if head.startswith(b"age-encryption.org/"):
             raise DecryptionFailed(f"{name} is damaged in its first line, or of another version of age")
+        doubt = "" if head.startswith(b"PK") else " (or damaged in its first bytes)"
         raise DecryptionFailed(
-            f"{name} is not encrypted, so whoever can write to the store may have put it there: if you trust it, extract it "
-            f"from the inner store and save it through the EncryptedStore"
+            f"{name} is not encrypted{doubt}, so whoever can write to the store may have put it there: if you trust it, "
+            f"extract it from the inner store and save it through the EncryptedStore"
         )
     length = _header_length(head)
     if length is None:

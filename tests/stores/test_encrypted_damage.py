@@ -56,7 +56,7 @@ def read_back(stored: bytes) -> bytes:
     ("stored", "sentence"),
     [
         (b"PK\3\4" + PLAIN, "is not encrypted, so whoever can write .*: if you trust it, extract it from the inner store"),
-        (b"<html>", "is not encrypted"),
+        (b"<html>", r"is not encrypted \(or damaged in its first bytes\), so"),
         (b"", "is empty"),
         (sealed(recipients=[OTHER.to_public()]), "is encrypted for other keys than the 1 given as identities"),
         (pyrage.passphrase.encrypt(b"x", "pw"), "is encrypted with a passphrase"),
