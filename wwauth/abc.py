@@ -107,7 +107,7 @@ class SessionInfo:
 
     Attributes:
         session: Its name.
-        size: The archive's size in bytes.
+        size: The archive's size in bytes, as it is kept: an encrypted one is somewhat larger than what was saved.
         modified: When it was last saved, with a time zone.
         revision: The store's own write counter, or None where it keeps none.
     """
@@ -126,10 +126,12 @@ class StoreFeatures:
     Attributes:
         listing: `list_sessions` works.
         leases: `lease` works, and `save` and `delete` take `fence=`.
+        encrypted: Archives are encrypted before they are kept.
     """
 
     listing: bool = False
     leases: bool = False
+    encrypted: bool = False
 
 
 class Store(abc.ABC):

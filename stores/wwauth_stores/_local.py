@@ -14,6 +14,7 @@ from wwauth.errors import ConfigurationError, StoreDenied, StoreError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from io import FileIO
 
 CHUNK = 1024 * 1024
 
@@ -96,17 +97,37 @@ def read_source(source: BinaryIO, check: Callable[[], None]) -> Iterator[bytes]:
 
 def write_private(target: Path, chunks: Iterable[bytes]) -> None:
     """Write the new file `target`, 0600 from its first moment, and check its length."""
-    total = 0
+    with new_private(target) as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+class PrivateFile:
+    """A new file that is written, and counts what it takes; made by `new_private`."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.size = 0
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of `data`: an unbuffered file may take less at a time."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self.size += len(data)
+        return len(data)
+
+
+@contextmanager
+def new_private(target: Path) -> Iterator[PrivateFile]:
+    """Make the new file `target`, 0600 from its first moment; at the end `OSError`, unless it has all that was written."""
     # Path.open() takes no opener, and a file made before its chmod could be opened by others for a moment.
     with open(target, "xb", buffering=0, opener=_open_private) as file:
-        for chunk in chunks:
-            total += len(chunk)
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[file.write(rest) :]
+        written = PrivateFile(file)
+        yield written
         size = os.fstat(file.fileno()).st_size
-    if size != total:
-        raise OSError(errno.EIO, f"{size} of {total} bytes were kept", str(target))
+    if size != written.size:
+        raise OSError(errno.EIO, f"{size} of {written.size} bytes were kept", str(target))
 
 
 def write_target(path: Path, chunks: Iterable[bytes]) -> None:
@@ -117,14 +138,26 @@ def write_target(path: Path, chunks: Iterable[bytes]) -> None:
         ConfigurationError: `path` is a folder, or the folder that it should lie in is not there.
         StoreError: It cannot be written; the message names the place.
     """
-    # Not flushed to the disk: it is a copy of what the store holds.
+    with new_target(path) as temporary:
+        write_private(temporary, chunks)
+
+
+@contextmanager
+def new_target(path: Path) -> Iterator[Path]:
+    """Yield the name to write an extracted archive to, and put it at `path` at the end; raises as `write_target` does."""
     with store_errors(f"write {path}"):
-        if not path.parent.is_dir():
-            raise ConfigurationError(f"cannot extract to {path}: make the folder {path.parent} first")
-        if path.is_dir():
-            raise ConfigurationError(f"cannot extract to {path}: it is a folder; name a new file")
+        check_target(path)
+        # Not flushed to the disk: it is a copy of what the store holds.
         with replacing(path, durable=False) as temporary:
-            write_private(temporary, chunks)
+            yield temporary
+
+
+def check_target(path: Path) -> None:
+    """Refuse, with a `ConfigurationError`, a `path` to which no archive can be extracted."""
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"cannot extract to {path}: make the folder {path.parent} first")
+    if path.is_dir():
+        raise ConfigurationError(f"cannot extract to {path}: it is a folder; name a new file")
 
 
 def _open_private(name: str, flags: int) -> int:

@@ -9,7 +9,7 @@ from wwauth import AuthenticationNeeded, AuthStrategy, BackupStatus, Client, Cli
 from wwauth.backup import BackupEngine, BackupReport, RestoreReport, SnapshotReport, take_snapshot
 from wwauth.errors import SessionNotFound
 from wwauth.qr import svg_qr, terminal_qr
-from wwauth.stores import FileSystemStore, MemoryStore, SessionInfo, open_store
+from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore, SessionInfo, open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +49,9 @@ async def remote() -> None:
     assert_type(await engine.restore(Path("profile")), RestoreReport)
     assert_type(await take_snapshot(Path("profile"), Path("copy")), SnapshotReport)
     assert_type(open_store("file:backups"), Store)
+    sealed = EncryptedStore(MemoryStore(), recipients=["age1…", Path("wwauth.key")], identities=[Path("wwauth.key")])
+    assert_type(sealed.recipients, tuple[str, ...])
+    RemoteAuth(store=sealed)
 
 
 class OneFolder(AuthStrategy):

@@ -14,7 +14,7 @@ from wwauth import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("demo", "login", "simulator")
+COMMANDS = ("demo", "keygen", "login", "simulator")
 
 
 def wwauth(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -178,6 +178,18 @@ async def test_example_remote_auth(run: Callable[[str], Awaitable[tuple[str, int
 
 
 @pytest.mark.browser
+async def test_example_encrypted_store(run: Callable[[str], Awaitable[tuple[str, int]]], tmp_path: Path) -> None:
+    output, scans = await run(example("encrypted_store.py"))
+    assert scans == 1
+    assert "encrypted for age1" in output
+    assert "AGE-SECRET-KEY-" not in output
+    assert (tmp_path / "backups" / "RemoteAuth-example.zip").read_bytes().startswith(b"age-encryption.org/v1\n")
+    shutil.rmtree(tmp_path / ".wwebjs_auth")
+    _, scans = await run(example("encrypted_store.py"))
+    assert scans == 0
+
+
+@pytest.mark.browser
 async def test_example_multiple_sessions(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
     output, scans = await run(example("multiple_sessions.py"))
     assert scans == 2

@@ -54,7 +54,15 @@ PUBLIC = {
         "WebVersionUnavailable",
     ],
     "wwauth.qr": ["svg_qr", "terminal_qr"],
-    "wwauth.stores": ["FileSystemStore", "MemoryStore", "SessionInfo", "Store", "StoreFeatures", "open_store"],
+    "wwauth.stores": [
+        "EncryptedStore",
+        "FileSystemStore",
+        "MemoryStore",
+        "SessionInfo",
+        "Store",
+        "StoreFeatures",
+        "open_store",
+    ],
 }
 
 # Command-line libraries, servers, browsers, drivers, and what is loaded with its first use.
@@ -69,6 +77,7 @@ HEAVY = {
     "obstore",
     "playwright",
     "pymongo",
+    "pyrage",
     "pytest",
     "redis",
     "rich",

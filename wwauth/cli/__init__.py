@@ -22,7 +22,7 @@ __all__ = ["app", "main"]
 
 _log = logging.getLogger(__name__)
 
-_COMMANDS = ("demo", "login", "simulator")
+_COMMANDS = ("demo", "keygen", "login", "simulator")
 
 
 class _Commands(TyperGroup):

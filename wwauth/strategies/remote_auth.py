@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from .._files import remove_tree
+from .._store import check_store
 from ..backup import BackupEngine, BackupSchedule, validate_profile
 from ..errors import ConfigurationError, SessionClosed, SessionCorrupted, StoreUnavailable, WWAuthError
 from ..events import Event
@@ -35,8 +36,6 @@ _MIN_INTERVAL_MS, _MAX_INTERVAL_MS = 1_000, 2**31 - 1
 
 # destroy() must end even when the store hangs.
 _LAST_BACKUP_TIMEOUT = 30.0
-
-_STORE_METHODS = ("session_exists", "save", "extract", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class RemoteAuth(ProfileStrategy):
         delete_on_logout: bool = True,
     ) -> None:
         super().__init__(client_id, data_path, rm_max_retries)
-        _check_store(store)
+        check_store(store, needed_by="RemoteAuth")
         _check_interval(backup_sync_interval_ms)
         _check_choice("archive", archive, get_args(Archive))
         _check_choice("restore", restore, get_args(Restore))
@@ -249,15 +248,6 @@ class RemoteAuth(ProfileStrategy):
         self._marker.remove()
         self._remove_profile()
         remove_tree(self._engine.previous(self._profile), max_retries=self._rm_max_retries)
-
-
-def _check_store(store: object) -> None:
-    missing = [name for name in _STORE_METHODS if not callable(getattr(store, name, None))]
-    if store is None or missing:
-        raise ConfigurationError(
-            f"invalid store {type(store).__name__}: RemoteAuth needs a Store, such as FileSystemStore('backups'); missing: "
-            + ", ".join(missing)
-        )
 
 
 def _check_interval(value: object) -> None:
