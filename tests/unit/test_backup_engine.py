@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyrage import x25519
 
 from wwauth.abc import Store
 from wwauth.backup import BackupEngine, validate_profile
 from wwauth.backup.archive import read_archive
 from wwauth.errors import (
     ConfigurationError,
+    DecryptionFailed,
     SessionClosed,
     SessionCorrupted,
     SessionNotFound,
@@ -26,7 +28,7 @@ from wwauth.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from wwauth.stores import FileSystemStore
+from wwauth.stores import EncryptedStore, FileSystemStore
 
 from .profiles import INDEXED_DB, ORIGIN, frame, make_profile, tree
 
@@ -305,6 +307,20 @@ async def test_a_bad_backup_replaces_nothing(tmp_path: Path, store: FileSystemSt
     change(profile, b"new")
     await engine_on(store).save(profile)
     await engine_on(store).restore(profile)
+
+
+async def test_a_backup_that_only_another_key_reads_is_not_overwritten(store: FileSystemStore, profile: Path) -> None:
+    def encrypted() -> EncryptedStore:
+        key = x25519.Identity.generate()
+        return EncryptedStore(store, recipients=[key.to_public()], identities=[key])
+
+    first, other = encrypted(), encrypted()
+    await engine_on(first).save(profile)
+    (profile / "wwauth-backup.json").unlink()
+    change(profile, b"new")
+    with pytest.raises(DecryptionFailed):
+        await engine_on(other).save(profile)
+    await engine_on(first).restore(profile)
 
 
 async def test_a_profile_without_a_login_is_never_saved(store: FileSystemStore, profile: Path) -> None:

@@ -15,6 +15,7 @@ from .._names import check_session_name
 from .._threads import in_thread
 from ..errors import (
     ConfigurationError,
+    DecryptionFailed,
     SessionCorrupted,
     SessionInUse,
     SessionNotFound,
@@ -244,6 +245,8 @@ class BackupEngine:
                 contents = await asyncio.to_thread(look_into_archive, packed)
                 # Its content is no measure: it was not compared with this profile.
                 stamp = Stamp(contents.stamp.generation)
+            except DecryptionFailed:
+                raise  # another key may read it: it is not ours to overwrite
             except (SessionNotFound, SessionCorrupted) as exc:
                 _log.warning("the stored %s cannot tell its generation, which begins anew: %s", self._session, exc)
             finally:
