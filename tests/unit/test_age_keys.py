@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import traceback
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,6 +116,7 @@ def test_ssh_keys(tmp_path: Path) -> None:
         (["ssh-dss AAAA"], [SECRET], r"recipients\[0\] is no SSH key that age knows"),
         ([PUBLIC, *(OTHER_PUBLIC,) * 9, *(x25519.Identity.generate().to_public() for _ in range(400))], [SECRET], "too many"),
     ],
+    ids=count(),  # keys are drawn anew in each process, and are no names
 )
 def test_what_is_wrong_is_named_with_the_cure(recipients: Any, identities: Any, sentence: str) -> None:
     said = refusal(recipients, identities)
@@ -133,6 +135,7 @@ def test_what_is_wrong_is_named_with_the_cure(recipients: Any, identities: Any, 
         (f"{SECRET}\n{SECRET[:-3]}\n".encode(), "is no secret key"),
         (b"x" * 300_000, "has more than 262144 bytes"),
     ],
+    ids=count(),
 )
 def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
     path = tmp_path / "keys"
