@@ -317,8 +317,8 @@ async def test_a_pairing_code_survives_a_reload_and_a_crash_of_the_page(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wwauth._check._ANSWER", 0.5)
-    monkeypatch.setattr("wwauth._check._PAGE_ANSWER", 3.0)
+    monkeypatch.setattr("wwauth._check._ANSWER", 2.0)
+    monkeypatch.setattr("wwauth._check._PAGE_ANSWER", 5.0)
     monkeypatch.setattr("wwauth._check._RECONNECTED", 2.0)
     monkeypatch.setattr("wwauth._check._RELOADED", 3.0)
 
