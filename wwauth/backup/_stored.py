@@ -115,14 +115,17 @@ def _recognise(path: Path, session: str) -> Stored:
     return Stored(index=index, size=size)
 
 
+def is_newer(newest: StoredGeneration, state: ProfileState) -> bool:
+    """Tell whether what is stored is newer than what the profile has seen, and not its own commit whose note was lost."""
+    return newest.number > state.seen and not (state.writer and newest.writer == state.writer)
+
+
 def refuse_foreign(index: Index, state: ProfileState, session: str) -> None:
     """Stop a writer whose profile is not of the newest generation any more; `LeaseLost` names what is known."""
     newest = index.newest
-    if newest is None or state.generation == 0:
+    if newest is None or state.generation == 0 or (state.writer and newest.writer == state.writer):
         return
-    if state.writer and newest.writer == state.writer:
-        return  # this profile's own commit
-    if newest.number > state.seen or newest.lineage != state.lineage:
+    if is_newer(newest, state) or newest.lineage != state.lineage:
         raise lease_lost(newest, state, session)
 
 

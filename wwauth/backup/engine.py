@@ -21,7 +21,7 @@ from ._packed import PackedSession
 from ._plain import PlainSession
 from ._remote import Remote
 from ._state import STATE_FILE, ProfileState, read_state, write_state
-from ._stored import Facts, chromium_version, delete_session, look, plain_generation
+from ._stored import Facts, chromium_version, delete_session, is_newer, look, plain_generation
 from .archive import read_archive
 from .index import LONGEST_SESSION, Backend
 from .layout import browser_lives, find_databases, find_sqlite, origin_directory
@@ -110,11 +110,6 @@ class BackupEngine:
         """The number of the backup the profile was last saved to or restored from; 0: none that is known."""
         return self._state.generation if self._state else 0
 
-    @property
-    def seen(self) -> int:
-        """The newest number that the store had then: more than `generation` after the restore of an older one."""
-        return self._state.seen if self._state else 0
-
     @staticmethod
     def previous(user_data_dir: Path) -> Path:
         """Return where the profile that a restore replaced is kept until `confirm`."""
@@ -146,6 +141,20 @@ class BackupEngine:
             if stored.index is not None:
                 return list(stored.index.generations)
             return [] if stored.plain is None else [plain_generation(stored.plain.contents)]
+
+    async def is_behind(self) -> bool:
+        """
+        Tell whether the store has a newer generation than the profile, as `recover` found it, has seen.
+
+        A profile that tells of no backup is behind of none: it holds a login that was linked in it.
+
+        Raises:
+            SessionCorrupted: What the store holds is damaged.
+            StoreError: It cannot be told.
+        """
+        generations = await self.generations()
+        state = self._state or ProfileState()
+        return bool(generations) and state.generation > 0 and is_newer(generations[0], state)
 
     async def delete(self, *, keep_newer: bool = False) -> None:
         """
