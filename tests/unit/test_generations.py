@@ -89,6 +89,19 @@ async def test_a_log_that_was_rewritten_is_stored_whole(store: FileSystemStore, 
     assert [len(file["segments"]) for file in files] == [1, 1]
 
 
+async def test_an_empty_file_is_kept(store: FileSystemStore, profile: Path) -> None:
+    (profile / BLOBS / "1" / "00" / "5").touch()
+    engine = engine_on(store)
+    await engine.save(profile)
+    assert (await engine.save(profile)).kind == "unchanged"
+    (profile / BLOBS / "1" / "00" / "5").write_bytes(b"now")
+    (profile / BLOBS / "1" / "00" / "6").touch()
+    await engine.save(profile)
+    before = login(profile)
+    await engine_on(store).restore(profile)
+    assert login(profile) == before
+
+
 async def test_a_restarted_engine_goes_on_where_the_last_one_ended(store: FileSystemStore, profile: Path) -> None:
     await engine_on(store).save(profile)
     assert (await engine_on(store).save(profile)).kind == "unchanged"

@@ -72,6 +72,8 @@ class Walk:
             change(self.profile, b"rewritten %d" % self.blobs)
         elif kind == "blob":
             (self.profile / BLOBS / "1" / "00" / f"{self.blobs:x}").write_bytes(b"%d" % self.blobs * 2000)
+        elif kind == "empty":
+            (self.profile / BLOBS / "1" / "00" / f"{self.blobs:x}").touch()
         elif kind == "no blobs":
             for path in (self.profile / BLOBS / "1" / "00").glob("1*"):
                 path.unlink()
@@ -151,7 +153,7 @@ def tree_digest_of(files: dict[str, bytes], root: Path) -> str:
     return tree_digest(folder)
 
 
-CHANGES = st.sampled_from(["grow", "grow", "grow", "rewrite", "blob", "no blobs", "linked anew", "nothing"])
+CHANGES = st.sampled_from(["grow", "grow", "grow", "rewrite", "blob", "empty", "no blobs", "linked anew", "nothing"])
 FAULTS = st.none() | st.tuples(
     st.integers(1, 12), st.sampled_from(["before", "after"]), st.sampled_from(["error", "cancelled", "crash"])
 )

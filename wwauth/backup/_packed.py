@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .._threads import in_thread
-from ..errors import LeaseLost, SessionCorrupted, SessionNotFound, StoreUnavailable
+from ..errors import LeaseLost, SessionCorrupted, SessionNotFound, SnapshotFailed, StoreUnavailable
 from ._plan import Digests, Plan, make_plan, mostly_dead, needs_independence, retain
 from ._stored import Saved, Stored, lease_lost, look, refuse_foreign, sweep
 from .archive import content_digest
 from .index import Index, Kind, PackName, StoredGeneration, referenced
-from .indexfile import write_index
+from .indexfile import read_index, write_index
 from .packs import verify_pack, write_pack
 
 if TYPE_CHECKING:
@@ -264,6 +264,8 @@ class PackedSession:
         """Save the index and read it back; return its size."""
         path = room / "index.zip"
         written = await in_thread(lambda _: write_index(index, path))
+        if await in_thread(lambda _: read_index(path, session=self._session)) != index:
+            raise SnapshotFailed(f"the index of {self._session} would not be read as it was meant; nothing was committed")
         await self._remote.save(self._session, path)
         await asyncio.to_thread(path.unlink)
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._io import CHUNK
 from .archive import file_digest, go_on
+from .index import StoredFile
 from .leveldb import LOG_NAME, MANIFEST_NAME, TABLE_NAME
 from .packs import ToStore
 
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from .index import Pack, StoredFile, StoredGeneration
+    from .index import Pack, StoredGeneration
 
 # Below so much live bytes of all that is stored for them, everything is stored anew.
 _WORTH_KEEPING = 0.5
 
 # A restore fetches each pack and joins each segment: beyond these, a backup stores again what lies scattered.
 _MOST_SEGMENTS, _MOST_PACKS, _FEWER_PACKS = 32, 64, 32
+
+
+_EMPTY = hashlib.sha256().hexdigest()
 
 
 class Digests:
@@ -105,8 +109,12 @@ def _plan_file(
     check: Callable[[], None],
 ) -> None:
     item = ToStore(name)
+    size = (root / name).stat().st_size
+    if size == 0:
+        plan.changed |= old is None or old.size > 0
+        plan.keep.append(StoredFile(name, 0, _EMPTY, ()))
+        return
     if old is not None:
-        size = (root / name).stat().st_size
         again = len(old.segments) >= _MOST_SEGMENTS or any(segment.pack in scattered for segment in old.segments)
         if size == old.size and digests.of(root, name, check=check) == old.sha256:
             if again:
