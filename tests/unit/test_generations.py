@@ -249,6 +249,24 @@ async def test_delete_leaves_nothing(store: FileSystemStore, profile: Path) -> N
         await engine.restore(profile)
 
 
+async def test_delete_heeds_and_forgets_what_the_profile_tells(store: FileSystemStore, profile: Path) -> None:
+    faulty = Faulty(store)
+
+    def fault(when: str, verb: str) -> None:
+        if (when, verb) == ("before", "extract"):
+            raise OSError("gone")
+
+    faulty.fault = fault
+    with pytest.raises(StoreUnavailable):
+        await engine_on(faulty).save(profile)
+    (pack,) = stored(store)
+    assert pack.startswith(f"{SESSION}.1.")
+    assert not await store.session_exists(session=SESSION)
+    await engine_on(store).delete(profile)
+    assert stored(store) == set()
+    assert not (profile / "wwauth-backup.json").exists()
+
+
 async def test_an_interrupted_delete_restores_nothing_and_is_ended_by_the_next(store: FileSystemStore, profile: Path) -> None:
     faulty = Faulty(store)
     engine = engine_on(faulty)

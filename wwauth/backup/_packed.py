@@ -16,7 +16,7 @@ from ._stored import Saved, Stored, lease_lost, look, refuse_foreign, sweep
 from .archive import content_digest
 from .index import Index, Kind, PackName, StoredGeneration, referenced
 from .indexfile import read_index, write_index
-from .packs import verify_pack, write_pack
+from .packs import same_bytes, write_pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._remote import Remote
     from ._state import ProfileState
     from ._stored import Facts
-    from .index import Pack, StoredFile
+    from .index import StoredFile
 
 _log = logging.getLogger(__name__)
 
@@ -172,8 +172,7 @@ class PackedSession:
         uploaded = await self._announce(name, room, state)
         self._swept.discard(name)
         await self._remote.save(name.of(self._session), packed)
-        await asyncio.to_thread(packed.unlink)
-        await self._read_back(pack, packed, room, state)
+        await self._read_back(name.of(self._session), packed, room, state)
         return uploaded + pack.size, files
 
     async def _announce(self, name: PackName, room: Path, state: ProfileState) -> int:
@@ -189,15 +188,18 @@ class PackedSession:
             raise _Gone
         return await self._put(replace(index, garbage=index.garbage | {name}), room)
 
-    async def _read_back(self, pack: Pack, path: Path, room: Path, state: ProfileState) -> None:
-        name = pack.name.of(self._session)
+    async def _read_back(self, name: str, packed: Path, room: Path, state: ProfileState) -> None:
+        back = room / "back.zip"
         try:
-            await self._remote.extract(name, path)
-            await in_thread(lambda stop: verify_pack(path, pack, check=stop.check))
+            await self._remote.extract(name, back)
+            same = await in_thread(lambda stop: same_bytes(packed, back, check=stop.check))
         except (SessionCorrupted, SessionNotFound) as exc:
             await self._reread(room, state)  # another writer, who went on, deletes what was announced
             raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: {exc}") from exc
-        await asyncio.to_thread(path.unlink)
+        if not same:
+            raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: other bytes came back")
+        await asyncio.to_thread(packed.unlink)
+        await asyncio.to_thread(back.unlink)
 
     def _generation(
         self, number: int, plan: Plan, stored: list[StoredFile], state: ProfileState, facts: Facts

@@ -156,15 +156,17 @@ class BackupEngine:
         state = self._state or ProfileState()
         return bool(generations) and state.generation > 0 and is_newer(generations[0], state)
 
-    async def delete(self, *, keep_newer: bool = False) -> None:
+    async def delete(self, user_data_dir: Path | None = None, *, keep_newer: bool = False) -> None:
         """
         Delete this session from the store, with all its packs; one that is not there is no error.
 
-        With `keep_newer`, generations stay that are newer than the one this profile was saved to or restored from: they may
-        hold a login that lives.
+        What the profile `user_data_dir` tells of its backups is heeded, and forgotten. With `keep_newer`, generations stay
+        that are newer than the one it was saved to or restored from: they may hold a login that lives.
         """
         async with self._one_at_a_time, self._room(None) as room:
             state = self._state or ProfileState()
+            if user_data_dir is not None:
+                state = await self._learn(user_data_dir)
             limit = state.generation if keep_newer and state.generation else None
             # A commit of this profile's own whose answer was lost is not newer than it.
             own = state.writer if state.generation == state.seen else ""
@@ -175,6 +177,8 @@ class BackupEngine:
             self._packed.forget()
             await delete_session(self._remote, self._session, room, known=state.garbage, keep=keep)
             self._state = ProfileState()
+            if user_data_dir is not None:
+                await asyncio.to_thread((user_data_dir / STATE_FILE).unlink, missing_ok=True)
 
     async def save(
         self,

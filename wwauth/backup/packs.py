@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 METHOD = 93
 
-# Chromium's tables are compressed already, and so is media: more work gains next to nothing.
-_LEVEL = 1
+# Beside the hashing, which takes longer, this level costs no time.
+_LEVEL = 3
 
 # What a reader needs for its window: 8 MB. The level above uses less; a frame that asks for more is refused.
 _WINDOW_LOG = 23
@@ -71,12 +71,16 @@ def write_pack(
     written: list[tuple[ToStore, int, str, str]] = []
     try:
         with (
-            io.BufferedWriter(create_private(path), CHUNK) as file,
-            ZstdZipFile(file, "w", METHOD, compresslevel=_LEVEL) as archive,
+            create_private(path) as file,
+            io.BufferedWriter(_Hashed(file), CHUNK) as buffered,
+            ZstdZipFile(buffered, "w", METHOD, compresslevel=_LEVEL) as archive,
+            # Hashing and compressing release the interpreter: beside each other they take as long as the slower one.
+            ThreadPoolExecutor(1, thread_name_prefix="wwauth-sha256") as pool,
         ):
             for number, item in enumerate(wanted):
-                written.append((item, *_add(archive, str(number), root / item.path, item, check)))
-        pack = Pack(name, path.stat().st_size, file_digest(path, check=check), sum(size for _, size, _, _ in written))
+                written.append((item, *_add(archive, str(number), root / item.path, item, pool, check)))
+        hashed = buffered.raw
+        pack = Pack(name, hashed.size, hashed.digest.hexdigest(), sum(size for _, size, _, _ in written))
     except OSError as exc:
         path.unlink(missing_ok=True)
         raise SnapshotFailed(f"{root} could not be packed into {path.name}: {exc}") from exc
@@ -90,22 +94,45 @@ def write_pack(
     return pack, files
 
 
-def _add(archive: ZstdZipFile, member: str, source: Path, item: ToStore, check: Callable[[], None]) -> tuple[int, str, str]:
+class _Hashed(io.RawIOBase):
+    """Writes to a file and hashes what goes there; it cannot seek, so that no byte is written twice."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        write_all(self._file, data)
+        self.digest.update(data)
+        self.size += len(data)
+        return len(data)
+
+
+def _add(
+    archive: ZstdZipFile, member: str, source: Path, item: ToStore, pool: ThreadPoolExecutor, check: Callable[[], None]
+) -> tuple[int, str, str]:
     """Add one member; return its size, its digest, and that of the file so far."""
     size = 0
-    segment = hashlib.sha256()
-    whole = None if item.prefix is None else item.prefix.copy()
+    digests = [hashlib.sha256()] if item.prefix is None else [hashlib.sha256(), item.prefix.copy()]
+
+    def hash_all(data: bytes) -> None:
+        for digest in digests:
+            digest.update(data)
+
     with source.open("rb", buffering=0) as file:
         file.seek(item.offset)
         with archive.open(member, "w") as target:
             while data := file.read(CHUNK):
                 check()
-                segment.update(data)
-                if whole is not None:
-                    whole.update(data)
+                hashing = pool.submit(hash_all, data)
                 target.write(data)
+                hashing.result()
                 size += len(data)
-    return size, segment.hexdigest(), (whole or segment).hexdigest()
+    return size, digests[0].hexdigest(), digests[-1].hexdigest()
 
 
 def verify_pack(path: Path, pack: Pack, *, check: Callable[[], None] = go_on) -> None:
@@ -115,6 +142,16 @@ def verify_pack(path: Path, pack: Pack, *, check: Callable[[], None] = go_on) ->
         raise SessionCorrupted(f"{label} has {size} bytes, and the index says {pack.size}")
     if file_digest(path, check=check) != pack.sha256:
         raise SessionCorrupted(f"{label} is not what was stored: its digest is not that in the index")
+
+
+def same_bytes(one: Path, other: Path, *, check: Callable[[], None] = go_on) -> bool:
+    """Tell whether two files have the same bytes."""
+    with one.open("rb", buffering=0) as first, other.open("rb", buffering=0) as second:
+        while data := first.read(CHUNK):
+            check()
+            if second.read(CHUNK) != data:
+                return False
+        return not second.read(1)
 
 
 @dataclass(frozen=True, slots=True)

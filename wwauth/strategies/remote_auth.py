@@ -202,7 +202,7 @@ class RemoteAuth(ProfileStrategy):
             if self._delete_on_logout:
                 await asyncio.to_thread(self._hold)
                 try:
-                    await self._engine.delete(keep_newer=True)
+                    await self._engine.delete(self._profile, keep_newer=True)
                 finally:
                     await asyncio.to_thread(self._remove_all)
         finally:
