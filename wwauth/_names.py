@@ -13,9 +13,9 @@ _CLIENT_ID = re.compile(r"[-_A-Za-z0-9]+")
 # Session names add the dot, which no client id has: it separates what wwauth appends to a session's name.
 _SESSION = re.compile(r"[-_A-Za-z0-9]+(?:\.[-_A-Za-z0-9]+)*")
 
-# A session's name grows by suffixes of temporary files, and a client id by a prefix before: 255 bytes is what file systems
-# allow.
-_MAX_SESSION, _MAX_CLIENT_ID = 200, 180
+# A client id grows by a prefix before it, a session's name by what a pack's adds (docs/format.md) and a temporary file's:
+# 255 bytes is what file systems allow.
+_MAX_SESSION, _MAX_CLIENT_ID = 200, 160
 
 
 def check_client_id(value: object) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -299,7 +300,9 @@ async def test_nothing_is_left_beside_the_profile(
     await assert_comes_back(second, simulator)
     await saved
     assert [path.name for path in (tmp_path / "auth").iterdir() if not path.name.startswith(".")] == ["RemoteAuth-one"]
-    assert [path.name for path in (tmp_path / "store").iterdir()] == ["RemoteAuth-one.zip"]
+    names = sorted(path.name for path in (tmp_path / "store").iterdir())
+    assert names[-1] == "RemoteAuth-one.zip"
+    assert all(re.fullmatch(r"RemoteAuth-one\.\d+\.[0-9a-f]{8}\.zip", name) for name in names[:-1])
     assert not list((tmp_path / "auth").glob(".*.tmp"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
 from wwauth import AuthenticationNeeded, AuthStrategy, BackupStatus, Client, ClientInfo, LocalAuth, NoAuth, RemoteAuth, Store
-from wwauth.backup import BackupEngine, BackupReport, RestoreReport, SnapshotReport, take_snapshot
+from wwauth.backup import BackupEngine, BackupReport, RestoreReport, SnapshotReport, StoredGeneration, take_snapshot
 from wwauth.errors import SessionNotFound
 from wwauth.qr import svg_qr, terminal_qr
 from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore, SessionInfo, open_store
@@ -45,7 +45,9 @@ async def remote() -> None:
     strategy = RemoteAuth(store=FileSystemStore("backups"), backup_sync_interval_ms=300_000, archive="whatsapp-web.js")
     assert_type(await strategy.backup_now(), BackupReport)
     assert_type(strategy.status, BackupStatus)
-    engine = BackupEngine(MemoryStore(), session="RemoteAuth-one")
+    engine = BackupEngine(MemoryStore(), session="RemoteAuth-one", archive="packs", generations=3)
+    assert_type(await engine.generations(), list[StoredGeneration])
+    assert_type(await engine.restore(Path("profile"), generation=2), RestoreReport)
     assert_type(await engine.restore(Path("profile")), RestoreReport)
     assert_type(await take_snapshot(Path("profile"), Path("copy")), SnapshotReport)
     assert_type(open_store("file:backups"), Store)

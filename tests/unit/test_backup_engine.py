@@ -33,7 +33,16 @@ from wwauth.stores import EncryptedStore, FileSystemStore
 from .profiles import INDEXED_DB, ORIGIN, frame, make_profile, tree
 
 SESSION = "RemoteAuth-one"
+ARCHIVE = "WWAUTH_TEST_ARCHIVE"
 LOG = f"{INDEXED_DB}/000006.log"
+
+
+@pytest.fixture(autouse=True, params=["packs", "whatsapp-web.js"])
+def archive(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run each test with both forms of a backup, also in the processes that it starts."""
+    form: str = request.param
+    monkeypatch.setenv(ARCHIVE, form)
+    return form
 
 
 @pytest.fixture
@@ -47,7 +56,7 @@ def profile(tmp_path: Path) -> Path:
 
 
 def engine_on(store: Any, **options: Any) -> BackupEngine:
-    return BackupEngine(store, session=SESSION, origin=ORIGIN, **options)
+    return BackupEngine(store, session=SESSION, origin=ORIGIN, **{"archive": os.environ[ARCHIVE], **options})
 
 
 def change(profile: Path, text: bytes) -> None:
@@ -64,6 +73,10 @@ def login(profile: Path) -> dict[str, bytes]:
     }
 
 
+def all_but_the_note(profile: Path) -> dict[str, bytes]:
+    return {name: content for name, content in tree(profile).items() if name != "wwauth-backup.json"}
+
+
 def beside(profile: Path) -> set[str]:
     return {path.name for path in profile.parent.iterdir()}
 
@@ -73,7 +86,7 @@ async def test_a_lost_profile_comes_back(tmp_path: Path, store: FileSystemStore,
     report = await engine_on(store).save(profile)
     assert (report.session, report.generation, report.kind, report.files) == (SESSION, 1, "full", len(saved))
     assert report.bytes_total == sum(map(len, saved.values()))
-    assert report.bytes_uploaded == (tmp_path / "store" / f"{SESSION}.zip").stat().st_size
+    assert report.bytes_uploaded == sum(path.stat().st_size for path in (tmp_path / "store").iterdir())
     shutil.rmtree(profile.parent)
     engine = engine_on(store)
     restored = await engine.restore(profile)
@@ -153,7 +166,7 @@ async def test_recover_ends_an_interrupted_restore_and_sweeps(tmp_path: Path, st
     (tmp_path / "work").mkdir()
     for path in (
         profile.with_name(f".{SESSION}.{'a' * 12}.tmp"),
-        tmp_path / "work" / f".{SESSION}.zip.{'0' * 12}.tmp",
+        tmp_path / "work" / f".{SESSION}.{'0' * 12}.tmp",
     ):
         path.mkdir()
     others = profile.with_name(f".{SESSION}-2.{'a' * 12}.tmp")
@@ -217,7 +230,7 @@ async def test_a_store_that_fails_is_unavailable_and_changes_nothing(
     engine = engine_on(faulty)
     await engine.save(profile)
     change(profile, b"local")
-    before = tree(profile)
+    before = all_but_the_note(profile)
 
     def fault(now: str, called: str) -> None:
         if (now, called) == (when, verb):
@@ -225,11 +238,11 @@ async def test_a_store_that_fails_is_unavailable_and_changes_nothing(
 
     faulty.fault = fault
     call = engine.save if verb == "save" else engine.restore
-    with pytest.raises(StoreUnavailable, match=rf"Faulty\.{verb}\('{SESSION}'\) failed: ConnectionError") as failed:
+    with pytest.raises(StoreUnavailable, match=rf"Faulty\.{verb}\('{SESSION}[.0-9a-f]*'\) failed: ConnectionError") as failed:
         await call(profile)
     assert "password" not in str(failed.value)
     assert isinstance(failed.value.__cause__, ConnectionError)
-    assert tree(profile) == before
+    assert all_but_the_note(profile) == before
     assert beside(profile) == {SESSION}
     faulty.fault = lambda *_: None
     assert (await engine.save(profile)).generation == 2
@@ -278,7 +291,11 @@ async def test_a_deleted_session_begins_anew(store: FileSystemStore, profile: Pa
 
 
 @pytest.mark.parametrize("kind", ["truncated", "garbage", "torn", "other origin"])
-async def test_a_bad_backup_replaces_nothing(tmp_path: Path, store: FileSystemStore, profile: Path, kind: str) -> None:
+async def test_a_bad_backup_replaces_nothing(
+    tmp_path: Path, store: FileSystemStore, profile: Path, kind: str, archive: str
+) -> None:
+    if kind == "torn" and archive == "packs":
+        pytest.skip("what is torn in packs is in test_generations.py")
     engine = engine_on(store)
     await engine.save(profile)
     stored = tmp_path / "store" / f"{SESSION}.zip"
@@ -292,9 +309,9 @@ async def test_a_bad_backup_replaces_nothing(tmp_path: Path, store: FileSystemSt
 
         read_archive(stored, tmp_path / "torn")
         (tmp_path / "torn" / INDEXED_DB / "000005.ldb").unlink()
-        with zipfile.ZipFile(stored, "w") as archive:
+        with zipfile.ZipFile(stored, "w") as file:
             for name, content in tree(tmp_path / "torn").items():
-                archive.writestr(name, content)
+                file.writestr(name, content)
     else:
         origin = "https://example.org/"
     before = tree(profile)
@@ -368,11 +385,11 @@ async def test_a_veto_before_the_commit_uploads_nothing(store: FileSystemStore, 
 async def test_a_store_that_never_answers_is_unavailable(
     store: FileSystemStore, profile: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    monkeypatch.setattr("wwauth.backup.engine._ANSWER_TIMEOUT", 0.1)
-    monkeypatch.setattr("wwauth.backup.engine._TRANSFER_TIMEOUT", 0.1)
+    monkeypatch.setattr("wwauth.backup._remote._ANSWER_TIMEOUT", 0.1)
+    monkeypatch.setattr("wwauth.backup._remote._TRANSFER_TIMEOUT", 0.1)
     await engine_on(store).save(profile)
     change(profile, b"local")
-    before = tree(profile)
+    before = all_but_the_note(profile)
 
     async def hang(**_: Any) -> None:
         await asyncio.Event().wait()
@@ -380,10 +397,11 @@ async def test_a_store_that_never_answers_is_unavailable(
     faulty = Faulty(store)
     faulty.__dict__[verb] = hang
     engine = engine_on(faulty)
-    call = {"save": lambda: engine.save(profile), "delete": engine.delete}.get(verb, lambda: engine.restore(profile))
+    calls: dict[str, Any] = {"save": lambda: engine.save(profile), "delete": engine.delete}
+    call = calls.get(verb, lambda: engine.restore(profile))
     with pytest.raises(StoreUnavailable, match=rf"{verb}\(.*\) did not end within 0\.1 s"):
         await call()
-    assert tree(profile) == before
+    assert all_but_the_note(profile) == before
     assert beside(profile) == {SESSION}
 
 
@@ -392,7 +410,7 @@ async def test_a_cancelled_call_leaves_nothing(tmp_path: Path, store: FileSystem
     engine = engine_on(faulty, work_dir=tmp_path / "work")
     await engine.save(profile)
     change(profile, b"local")
-    before = tree(profile)
+    before = all_but_the_note(profile)
     hanging = asyncio.Event()
 
     async def hang(**_: Any) -> None:
@@ -408,7 +426,7 @@ async def test_a_cancelled_call_leaves_nothing(tmp_path: Path, store: FileSystem
         with pytest.raises(asyncio.CancelledError):
             await task
         del faulty.__dict__[verb]
-        assert tree(profile) == before
+        assert all_but_the_note(profile) == before
         assert beside(profile) == {SESSION}
         assert list((tmp_path / "work").iterdir()) == []
     assert (await engine.save(profile)).generation == 2
@@ -515,7 +533,9 @@ async def test_a_kill_during_a_restore_leaves_a_whole_profile(tmp_path: Path, st
     # Packing what does not compress, and unpacking what compressed well.
     [("save", os.urandom(60_000), "SnapshotFailed"), ("restore", bytes(60_000), "OSError")],
 )
-async def test_a_full_disk_changes_nothing(tmp_path: Path, store: FileSystemStore, verb: str, table: bytes, error: str) -> None:
+async def test_a_full_disk_changes_nothing(
+    tmp_path: Path, store: FileSystemStore, archive: str, verb: str, table: bytes, error: str
+) -> None:
     profile = make_profile(tmp_path / "data" / SESSION, table=table)
     await engine_on(store).save(profile)
     before = login(profile)
@@ -529,4 +549,5 @@ async def test_a_full_disk_changes_nothing(tmp_path: Path, store: FileSystemStor
         after[LOG] = before[LOG]
     assert after == before
     assert beside(profile) == {SESSION}
-    assert (await engine_on(store).restore(profile)).generation == 1
+    # Small packs fitted before the one that did not.
+    assert (await engine_on(store).restore(profile)).generation == (2 if archive == "packs" and verb == "save" else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .engine import BackupEngine
+from .index import StoredGeneration
 from .reports import BackupReport, RestoreReport, SnapshotReport
 from .schedule import BackupSchedule
 from .snapshot import take_snapshot
@@ -14,6 +15,7 @@ __all__ = [
     "BackupSchedule",
     "RestoreReport",
     "SnapshotReport",
+    "StoredGeneration",
     "check_databases",
     "cut_tails",
     "take_snapshot",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _END = struct.Struct("<4s4H2IH")
@@ -40,12 +41,14 @@ class Limits:
         bytes_total: Bytes of all files, unpacked.
         ratio: Unpacked to packed bytes, of the whole archive; the first `free` bytes are not counted.
         free: See `ratio`.
+        methods: The methods of compression, as numbers of the zip format.
     """
 
     entries: int = 200_000
     bytes_total: int = 8 << 30
     ratio: int = 200
     free: int = 64 << 20
+    methods: frozenset[int] = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ def look_through(archive: zipfile.ZipFile, path: Path, limits: Limits) -> list[E
     infos = archive.infolist()
     if len(infos) > limits.entries:
         raise HostileArchive(f"{len(infos)} entries, {limits.entries} are allowed")
-    entries = [_check_entry(info) for info in infos]
-    _check_collisions(entries)
+    entries = [_check_entry(info, limits.methods) for info in infos]
+    check_collisions((entry.path, entry.is_dir) for entry in entries)
     _check_sizes(infos, limits)
     _check_overlaps(infos, archive.start_dir)
     return entries
@@ -94,12 +97,13 @@ def _check_end(path: Path, archive: zipfile.ZipFile) -> None:
         raise HostileArchive("bytes before the beginning of the archive")
 
 
-def _check_entry(info: zipfile.ZipInfo) -> Entry:
+def _check_entry(info: zipfile.ZipInfo, methods: frozenset[int]) -> Entry:
     name = info.orig_filename
     if info.flag_bits & _ENCRYPTED:
         raise HostileArchive(f"{name!r} is encrypted")
-    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise HostileArchive(f"{name!r} is compressed by method {info.compress_type}, not by deflate")
+    if info.compress_type not in methods:
+        allowed = " or ".join(map(str, sorted(methods)))
+        raise HostileArchive(f"{name!r} is compressed by method {info.compress_type}, not by {allowed}")
     # Old zips of Windows hosts have backslashes.
     path = name.replace("\\", "/")
     is_dir = path.endswith("/")
@@ -109,11 +113,16 @@ def _check_entry(info: zipfile.ZipInfo) -> Entry:
     if is_dir and info.file_size:
         raise HostileArchive(f"{name!r} is a folder with content")
     path = path.removesuffix("/")
+    check_path(path, name)
+    return Entry(info, path, is_dir)
+
+
+def check_path(path: str, name: str) -> None:
+    """Refuse a path (with `/`) that would not lie in the destination on every system; `name` is what the message says."""
     if path.startswith("/") or _DRIVE.match(path):
         raise HostileArchive(f"{name!r} is an absolute path")
     for part in path.split("/"):
         _check_part(part, name)
-    return Entry(info, path, is_dir)
 
 
 def _check_part(part: str, name: str) -> None:
@@ -125,21 +134,21 @@ def _check_part(part: str, name: str) -> None:
         raise HostileArchive(f"{name!r} is a name that some systems take for another one")
 
 
-def _check_collisions(entries: list[Entry]) -> None:
-    """Refuse two entries that are one file on some system, and a file that is another entry's folder."""
+def check_collisions(paths: Iterable[tuple[str, bool]]) -> None:
+    """Refuse two paths (each with "it is a folder") that are one file on some system, and a file that is another's folder."""
     seen: dict[str, tuple[str, bool]] = {}
     explicit: set[str] = set()
-    for entry in entries:
-        key = _fold(entry.path)
+    for whole, is_dir in paths:
+        key = _fold(whole)
         if key in explicit:
-            raise HostileArchive(f"{entry.path!r} is there twice, or differs from another only in case")
+            raise HostileArchive(f"{whole!r} is there twice, or differs from another only in case")
         explicit.add(key)
-        parts = entry.path.split("/")
+        parts = whole.split("/")
         for count in range(1, len(parts) + 1):
             path = "/".join(parts[:count])
-            kind = (path, entry.is_dir or count < len(parts))
+            kind = (path, is_dir or count < len(parts))
             if seen.setdefault(_fold(path), kind) != kind:
-                raise HostileArchive(f"{entry.path!r} collides with {seen[_fold(path)][0]!r}")
+                raise HostileArchive(f"{whole!r} collides with {seen[_fold(path)][0]!r}")
 
 
 def _fold(path: str) -> str:

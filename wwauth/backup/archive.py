@@ -30,7 +30,7 @@ except ImportError:  # there are no wheels of it for every platform
     isal_zlib = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _STAMP = re.compile(rb"wwauth generation=([0-9]{1,18}) content=([0-9a-f]{64})")
@@ -46,7 +46,7 @@ _WORTH_IT = 0.9
 _SAMPLE, _LARGE = 4 * 1024, 256 * 1024
 
 # What zipfile raises on bytes that are no zip, or a damaged one.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def look_into_archive(path: Path, *, limits: Limits | None = None) -> Contents:
     try:
         with zipfile.ZipFile(path) as archive:
             return _contents(archive, _select(look_through(archive, path, limits or Limits())))
-    except _DAMAGE as exc:
+    except DAMAGE as exc:
         raise SessionCorrupted(f"{path.name} is no whole archive of a profile: {exc}") from exc
 
 
@@ -185,7 +185,7 @@ def read_archive(path: Path, destination: Path, *, limits: Limits | None = None,
             selected = _select(look_through(archive, path, limits or Limits()))
             _unpack_all(archive, selected[0], destination, check)
             return _contents(archive, selected)
-    except _DAMAGE as exc:
+    except DAMAGE as exc:
         remove_tree(destination)
         raise SessionCorrupted(f"{path.name} is no whole archive of a profile: {exc}") from exc
     except BaseException:
@@ -197,7 +197,7 @@ def _select(entries: list[Entry]) -> tuple[list[Entry], int]:
     wanted = []
     skipped = 0
     for entry in entries:
-        if _is_wanted(entry.path):
+        if holds_login(entry.path):
             wanted.append(entry)
         else:
             skipped += not entry.is_dir
@@ -206,7 +206,8 @@ def _select(entries: list[Entry]) -> tuple[list[Entry], int]:
     return wanted, skipped
 
 
-def _is_wanted(path: str) -> bool:
+def holds_login(path: str) -> bool:
+    """Tell whether a path under the user-data folder is one of a login's: IndexedDB or localStorage."""
     return f"{path}/".startswith((f"{INDEXED_DB}/", f"{LOCAL_STORAGE}/")) or path.startswith(SQLITE_LOCAL_STORAGE)
 
 
@@ -238,7 +239,7 @@ def _unpack(archive: zipfile.ZipFile, entry: Entry, destination: Path, check: Ca
                 check()
                 write_all(file, data)
                 size += len(data)
-    except _DAMAGE as exc:
+    except DAMAGE as exc:
         raise HostileArchive(f"{entry.path}: {exc}") from exc
     except OSError as exc:
         if exc.filename is not None:
@@ -251,14 +252,27 @@ def _unpack(archive: zipfile.ZipFile, entry: Entry, destination: Path, check: Ca
 
 def tree_digest(root: Path, *, check: Callable[[], None] = go_on) -> str:
     """Return the SHA-256 over names, sizes and bytes of all files of a tree: the same for the same content."""
+    files = []
+    for path in root.rglob("*"):
+        if path.is_file():
+            digest = file_digest(path, check=check)
+            files.append((path.relative_to(root).as_posix(), path.stat().st_size, digest))
+    return content_digest(files)
+
+
+def file_digest(path: Path, *, check: Callable[[], None] = go_on) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(CHUNK):
+            check()
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def content_digest(files: Iterable[tuple[str, int, str]]) -> str:
+    """Return the digest of a tree whose files have these paths, sizes and digests; see `tree_digest`."""
     whole = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        digest = hashlib.sha256()
-        size = 0
-        with path.open("rb", buffering=0) as file:
-            while data := file.read(CHUNK):
-                check()
-                digest.update(data)
-                size += len(data)
-        whole.update(f"{path.relative_to(root).as_posix()}\0{size}\0{digest.hexdigest()}\n".encode())
+    for path, size, digest in sorted(files):
+        whole.update(f"{path}\0{size}\0{digest}\n".encode())
     return whole.hexdigest()

@@ -3,55 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import tempfile
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
-from .._files import PRIVATE_DIR, make_private_dir, remove_tree, replacing, sweep_temporaries, sync_dir, temporary_sibling
+from .._files import make_private_dir, remove_tree, sweep_temporaries, sync_dir, temporary_sibling
 from .._names import check_session_name
 from .._threads import in_thread
-from ..errors import (
-    ConfigurationError,
-    DecryptionFailed,
-    SessionCorrupted,
-    SessionInUse,
-    SessionNotFound,
-    SnapshotFailed,
-    StoreUnavailable,
-    WWAuthError,
-)
+from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, SessionNotFound, SnapshotFailed
+from ._fetch import Fetcher
 from ._io import sync_tree
-from .archive import Contents, Stamp, look_into_archive, read_archive, tree_digest, write_archive
-from .layout import browser_lives, origin_directory
+from ._packed import PackedSession
+from ._plain import PlainSession
+from ._remote import Remote
+from ._state import STATE_FILE, ProfileState, read_state, write_state
+from ._stored import Facts, chromium_version, delete_session, is_newer, look, plain_generation
+from .archive import read_archive
+from .index import LONGEST_SESSION, Backend
+from .layout import browser_lives, find_databases, find_sqlite, origin_directory
 from .reports import BackupReport, RestoreReport
 from .snapshot import take_snapshot
 from .validate import cut_tails, validate_profile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
     from .._threads import Stop
     from ..abc import Store
+    from ._stored import Plain, Saved
+    from .index import Index, StoredGeneration
     from .reports import SnapshotReport
 
 _log = logging.getLogger(__name__)
 
-# Inside the profile, so that it comes and goes with it: which backup this profile was last equal to.
-_STATE_FILE = "wwauth-backup.json"
+ARCHIVES = ("packs", "whatsapp-web.js")
 
-# A store that is silent for so long is one that cannot be reached; a large archive may take its time.
-_ANSWER_TIMEOUT = 60.0
-_TRANSFER_TIMEOUT = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Archived:
-    contents: Contents
-    size: int
+_MOST_GENERATIONS = 100
 
 
 class BackupEngine:
@@ -65,9 +56,15 @@ class BackupEngine:
     Args:
         store: Where the archives go; its owner closes it.
         session: The name there, like "RemoteAuth-client-one".
-        archive: "whatsapp-web.js": each save is one plain zip that whatsapp-web.js restores.
+        archive: "packs": a save uploads what changed since the last one, under names of its own, then an index under the
+            session's; several generations are kept. "whatsapp-web.js": each save is one plain zip that whatsapp-web.js
+            restores. A restore reads either.
+        generations: How many are kept in packs, from 1 on; of two and more, one shares no pack with the newest.
         origin: Like "https://web.whatsapp.com/": a profile without its databases is neither saved nor restored.
         work_dir: Where archives lie on their way; the profile's parent when None.
+        backend: How the browser that opens a restored profile stores, "leveldb" or "sqlite": a backup of the other kind is
+            refused, since the browser would delete it. None: as the profile that is there does, if one is.
+        chromium: That browser's major version: a backup that a newer one wrote is refused. None: not compared.
 
     Raises:
         ConfigurationError: An argument is wrong.
@@ -78,26 +75,40 @@ class BackupEngine:
         store: Store,
         *,
         session: str,
-        archive: str = "whatsapp-web.js",
+        archive: str = "packs",
+        generations: int = 3,
         origin: str | None = None,
         work_dir: Path | None = None,
+        backend: Backend | None = None,
+        chromium: int | None = None,
     ) -> None:
-        if archive != "whatsapp-web.js":
-            raise ConfigurationError(f"invalid archive {archive!r}: use 'whatsapp-web.js'")
+        if archive not in ARCHIVES:
+            raise ConfigurationError(f"invalid archive {archive!r}: use 'packs' or 'whatsapp-web.js'")
+        check_generations(generations)
+        if backend is not None and backend not in get_args(Backend):
+            raise ConfigurationError(f"invalid backend {backend!r}: use 'leveldb', 'sqlite' or None")
         if origin is not None:
             origin_directory(origin)
-        self._store = store
         self._session = check_session_name(session)
+        if archive == "packs" and len(session) > LONGEST_SESSION:
+            raise ConfigurationError(
+                f"invalid session {session[:20]!r}…: {len(session)} characters, and packs need names of up to {LONGEST_SESSION}"
+            )
         self._origin = origin
         self._work_dir = work_dir
-        self._last = Stamp()
-        self._known = False
+        self._backend = backend
+        self._chromium = chromium
+        self._remote = Remote(store)
+        self._state: ProfileState | None = None
+        self._profile: Path | None = None
+        self._packed = PackedSession(self._remote, self._session, keep=generations, note=self._note)
+        self._plain = PlainSession(self._remote, self._session, note=self._note) if archive != "packs" else None
         self._one_at_a_time = asyncio.Lock()
 
     @property
     def generation(self) -> int:
         """The number of the backup the profile was last saved to or restored from; 0: none that is known."""
-        return self._last.generation
+        return self._state.generation if self._state else 0
 
     @staticmethod
     def previous(user_data_dir: Path) -> Path:
@@ -105,16 +116,69 @@ class BackupEngine:
         return user_data_dir.with_name(f"{user_data_dir.name}.previous")
 
     async def exists(self) -> bool:
-        """Tell whether the store has this session; `StoreError`: it cannot be told."""
-        async with self._store_call("session_exists", _ANSWER_TIMEOUT):
-            return bool(await self._store.session_exists(session=self._session))
+        """Tell whether the store has a backup of this session; `StoreError`: it cannot be told."""
+        if not await self._remote.exists(self._session):
+            return False
+        if self._plain is not None:
+            return True
+        try:
+            return bool(await self.generations())
+        except SessionCorrupted:
+            return True
 
-    async def delete(self) -> None:
-        """Delete this session from the store; one that is not there is no error."""
-        async with self._one_at_a_time:
-            async with self._store_call("delete", _ANSWER_TIMEOUT):
-                await self._store.delete(session=self._session)
-            self._last, self._known = Stamp(), True
+    async def generations(self) -> list[StoredGeneration]:
+        """
+        Return what the store holds, newest first; a plain zip is one generation, whose number is 0 when a peer wrote it.
+
+        Raises:
+            SessionCorrupted: What the store holds is damaged.
+            StoreError: The store did not give it.
+        """
+        async with self._one_at_a_time, self._room(None) as room:
+            stored = await look(self._remote, self._session, room)
+            if stored.damage is not None:
+                raise stored.damage
+            if stored.index is not None:
+                return list(stored.index.generations)
+            return [] if stored.plain is None else [plain_generation(stored.plain.contents)]
+
+    async def is_behind(self) -> bool:
+        """
+        Tell whether the store has a newer generation than the profile, as `recover` found it, has seen.
+
+        A profile that tells of no backup is behind of none: it holds a login that was linked in it.
+
+        Raises:
+            SessionCorrupted: What the store holds is damaged.
+            StoreError: It cannot be told.
+        """
+        generations = await self.generations()
+        state = self._state or ProfileState()
+        return bool(generations) and state.generation > 0 and is_newer(generations[0], state)
+
+    async def delete(self, user_data_dir: Path | None = None, *, keep_newer: bool = False) -> None:
+        """
+        Delete this session from the store, with all its packs; one that is not there is no error.
+
+        What the profile `user_data_dir` tells of its backups is heeded, and forgotten. With `keep_newer`, generations stay
+        that are newer than the one it was saved to or restored from: they may hold a login that lives.
+        """
+        async with self._one_at_a_time, self._room(None) as room:
+            state = self._state or ProfileState()
+            if user_data_dir is not None:
+                state = await self._learn(user_data_dir)
+            limit = state.generation if keep_newer and state.generation else None
+            # A commit of this profile's own whose answer was lost is not newer than it.
+            own = state.writer if state.generation == state.seen else ""
+
+            def keep(generation: StoredGeneration) -> bool:
+                return limit is not None and generation.number > limit and generation.writer != own
+
+            self._packed.forget()
+            await delete_session(self._remote, self._session, room, known=state.garbage, keep=keep)
+            self._state = ProfileState()
+            if user_data_dir is not None:
+                await asyncio.to_thread((user_data_dir / STATE_FILE).unlink, missing_ok=True)
 
     async def save(
         self,
@@ -124,51 +188,48 @@ class BackupEngine:
         before_commit: Callable[[], None] | None = None,
     ) -> BackupReport:
         """
-        Copy the profile, live or closed, and save it; when nothing changed since the last save, upload nothing.
+        Copy the profile, live or closed, and save what changed; when nothing changed since the last save, upload nothing.
 
         `flush` brings localStorage to the disk, see `take_snapshot`. `before_commit` is called when all but the upload
-        is done, and raises to keep it from happening.
+        is done, and again before the commit; it raises to keep it from happening.
 
         Raises:
             SnapshotFailed: There is no consistent copy, or no login in it. The store is untouched.
+            LeaseLost: The store holds a newer generation that another writer saved. It is untouched.
+            SessionCorrupted: What the store holds is good, and not to be replaced: another session's, or one of a newer format.
             StoreError: The store did not take it; what it held stands.
         """
         async with self._one_at_a_time:
             began = time.monotonic()
-            await self._learn_generation(user_data_dir)
             work = temporary_sibling(user_data_dir)
-            packed = self._archive_path(user_data_dir, work)
             try:
-                await asyncio.to_thread(_make_room, work, packed)
-                snapshot = await take_snapshot(user_data_dir, work / "profile", flush=flush, origin=self._origin, durable=False)
-                content = await in_thread(lambda stop: tree_digest(work / "profile", check=stop.check))
-                unchanged = content == self._last.content and await self.exists()
-                stamp = self._last if unchanged else Stamp(self._last.generation + 1, content)
-                uploaded = 0
-                if not unchanged:
-                    uploaded = await in_thread(lambda stop: _pack(work / "profile", packed, stamp, stop))
-                    if before_commit is not None:
-                        before_commit()
-                    async with self._store_call("save", _TRANSFER_TIMEOUT):
-                        await self._store.save(session=self._session, path=packed)
-                    self._last = stamp
-                    await asyncio.to_thread(self._write_state, user_data_dir)
+                async with self._room(user_data_dir, work) as room:
+                    state = await self._learn(user_data_dir)
+                    snapshot = await take_snapshot(
+                        user_data_dir, work / "profile", flush=flush, origin=self._origin, durable=False
+                    )
+                    chromium = await asyncio.to_thread(chromium_version, user_data_dir)
+                    facts = Facts(snapshot.backend, chromium, before_commit or _go_on)
+                    form = self._plain or self._packed
+                    saved = await form.save(work / "profile", room, state, facts)
+                    if saved.state != state:
+                        await asyncio.to_thread(self._note, saved.state)
             except OSError as exc:
                 raise SnapshotFailed(f"{user_data_dir} could not be packed for {self._session}: {exc}") from exc
-            finally:
-                await _removed(work, packed)
-            return self._backup_report(snapshot, unchanged=unchanged, uploaded=uploaded, began=began)
+            return self._backup_report(snapshot, saved, began)
 
-    async def restore(self, user_data_dir: Path) -> RestoreReport:
+    async def restore(self, user_data_dir: Path, generation: int | None = None) -> RestoreReport:
         """
-        Put what the store holds in the profile's place.
+        Put what the store holds in the profile's place: the newest generation that is whole, or the one that is named.
 
         It is unpacked and checked beside the profile, then swapped in by two renames; what was there before is kept
-        under `previous(user_data_dir)` until `confirm`. After a failure the profile that was there is untouched.
+        under `previous(user_data_dir)` until `confirm`. After a failure the profile that was there is untouched. The
+        report's notes say which newer generations were not used, and why.
 
         Raises:
-            SessionNotFound: The store has no such session.
+            SessionNotFound: The store has no such session, or not that generation.
             SessionCorrupted: What the store holds is damaged, or no login of this origin.
+            ConfigurationError: The browser is too old for it, or stores in another way.
             SessionInUse: A browser has the profile open.
             StoreError: The store did not give it.
             OSError: The disk is full, or a folder cannot be written.
@@ -177,28 +238,79 @@ class BackupEngine:
             began = time.monotonic()
             if await asyncio.to_thread(browser_lives, user_data_dir):
                 raise SessionInUse(f"{user_data_dir}: a browser has this profile open; close it before a restore")
-            if not await self.exists():
-                raise self._not_found()
             work = temporary_sibling(user_data_dir)
-            packed = self._archive_path(user_data_dir, work)
-            try:
-                await asyncio.to_thread(_make_room, work, packed)
-                await self._download(packed)
-                archived, notes = await in_thread(lambda stop: self._unpack(packed, work / "profile", stop))
-                # From here on it takes two renames: what is cancelled now is either not begun or done.
-                await in_thread(lambda _: self._swap(work, user_data_dir, archived.contents.stamp))
-            finally:
-                await _removed(work, packed)
-            return RestoreReport(
-                session=self._session,
-                generation=self._last.generation,
-                source="remote",
-                files=archived.contents.files,
-                bytes_total=archived.contents.bytes_total,
-                bytes_downloaded=archived.size,
-                duration_s=time.monotonic() - began,
-                notes=notes,
+            async with self._room(user_data_dir, work) as room:
+                stored = await look(self._remote, self._session, room)
+                if stored.damage is not None:
+                    raise stored.damage
+                if stored.index is not None:
+                    report = await self._restore_packs(stored.index, user_data_dir, work, room, generation)
+                elif stored.plain is not None and generation in {None, stored.plain.contents.stamp.generation}:
+                    report = await self._restore_plain(stored.plain, user_data_dir, work)
+                else:
+                    raise self._not_found(generation)
+            downloaded = stored.size + report.bytes_downloaded
+            return replace(report, bytes_downloaded=downloaded, duration_s=time.monotonic() - began)
+
+    async def _restore_packs(
+        self, index: Index, user_data_dir: Path, work: Path, room: Path, wanted: int | None
+    ) -> RestoreReport:
+        learned = await self._learn(user_data_dir)
+        newest = index.newest
+
+        def validate(target: Path, generation: StoredGeneration) -> tuple[str, ...]:
+            state = ProfileState(
+                generation=generation.number,
+                content=generation.content,
+                seen=max(generation.number, newest.number if newest else 0),
+                lineage=generation.lineage,
+                packs=True,
+                garbage=learned.garbage,
             )
+            return self._validate(target, state)
+
+        backend = self._backend or await asyncio.to_thread(_backend_of, user_data_dir)
+        fetcher = Fetcher(self._remote, self._session, room, validate=validate, backend=backend, chromium=self._chromium)
+        got = await fetcher.fetch(index, work / "profile", wanted)
+        # From here on it takes two renames: what is cancelled now is either not begun or done.
+        await in_thread(lambda _: self._swap(work, user_data_dir))
+        self._packed.restored(got.index, got.generation, got.damaged)
+        return RestoreReport(
+            session=self._session,
+            generation=got.generation.number,
+            source="remote",
+            files=len(got.generation.files),
+            bytes_total=got.generation.bytes_total,
+            bytes_downloaded=got.downloaded,
+            duration_s=0.0,
+            notes=got.notes,
+        )
+
+    async def _restore_plain(self, stored: Plain, user_data_dir: Path, work: Path) -> RestoreReport:
+        learned = await self._learn(user_data_dir)
+
+        def unpack(stop: Stop) -> tuple[str, ...]:
+            contents = read_archive(stored.path, work / "profile", check=stop.check)
+            number = contents.stamp.generation
+            state = ProfileState(number, contents.stamp.content, seen=number, garbage=learned.garbage)
+            notes = self._validate(work / "profile", state)
+            if contents.skipped:
+                notes += (f"{contents.skipped} files of the archive are no part of a login and were left out",)
+            return notes
+
+        notes = await in_thread(unpack)
+        await in_thread(lambda _: self._swap(work, user_data_dir))
+        self._packed.forget()
+        return RestoreReport(
+            session=self._session,
+            generation=stored.contents.stamp.generation,
+            source="remote",
+            files=stored.contents.files,
+            bytes_total=stored.contents.bytes_total,
+            bytes_downloaded=0,
+            duration_s=0.0,
+            notes=notes,
+        )
 
     async def confirm(self, user_data_dir: Path) -> None:
         """Delete the profile that the last restore replaced: the browser has opened the new one."""
@@ -224,62 +336,44 @@ class BackupEngine:
             previous.rename(user_data_dir)
             sync_dir(user_data_dir.parent)
         sweep_temporaries(user_data_dir.parent, name=user_data_dir.name)
-        sweep_temporaries(self._work_dir or user_data_dir.parent, name=f"{self._session}.zip")
+        sweep_temporaries(self._work_dir or user_data_dir.parent, name=self._session)
         if user_data_dir.is_dir():
             for cut in cut_tails(user_data_dir):
                 _log.info("%s: %s", user_data_dir, cut)
-        self._last = self._read_state(user_data_dir) or Stamp()
-        self._known = bool(self._last.generation)
+        self._profile = user_data_dir
+        self._state = read_state(user_data_dir, self._session) or ProfileState()
+        self._packed.forget()
 
-    async def _learn_generation(self, user_data_dir: Path) -> None:
-        """Find out which backup comes next: told by the profile, else by the archive in the store."""
-        if self._known:
+    async def _learn(self, user_data_dir: Path) -> ProfileState:
+        """Return what the profile tells, which is read once."""
+        self._profile = user_data_dir
+        if self._state is None:
+            self._state = await asyncio.to_thread(read_state, user_data_dir, self._session) or ProfileState()
+        return self._state
+
+    def _note(self, state: ProfileState) -> None:
+        self._state = state
+        if self._profile is None:
             return
-        stamp = await asyncio.to_thread(self._read_state, user_data_dir)
-        if stamp is None and await self.exists():
-            work = temporary_sibling(user_data_dir)
-            packed = self._archive_path(user_data_dir, work)
-            try:
-                await asyncio.to_thread(_make_room, work, packed)
-                await self._download(packed)
-                contents = await asyncio.to_thread(look_into_archive, packed)
-                # Its content is no measure: it was not compared with this profile.
-                stamp = Stamp(contents.stamp.generation)
-            except DecryptionFailed:
-                raise  # another key may read it: it is not ours to overwrite
-            except (SessionNotFound, SessionCorrupted) as exc:
-                _log.warning("the stored %s cannot tell its generation, which begins anew: %s", self._session, exc)
-            finally:
-                await _removed(work, packed)
-        self._last, self._known = stamp or Stamp(), True
+        try:
+            write_state(self._profile, self._session, state)
+        except OSError as exc:
+            # A backup is committed all the same; the next process learns its number from the store.
+            _log.warning("%s/%s could not be written: %s", self._profile, STATE_FILE, exc)
 
-    def _archive_path(self, user_data_dir: Path, work: Path) -> Path:
-        name = f"{self._session}.zip"
-        if self._work_dir is None or self._work_dir == user_data_dir.parent:
-            return work / name
-        return temporary_sibling(self._work_dir / name)
-
-    async def _download(self, path: Path) -> None:
-        async with self._store_call("extract", _TRANSFER_TIMEOUT):
-            await self._store.extract(session=self._session, path=path)
-        if not await asyncio.to_thread(path.is_file):
-            raise StoreUnavailable(f"{self._where('extract')} returned without writing the archive")
-
-    def _unpack(self, packed: Path, target: Path, stop: Stop) -> tuple[_Archived, tuple[str, ...]]:
-        contents = read_archive(packed, target, check=stop.check)
-        notes = list(cut_tails(target))
-        if contents.skipped:
-            notes.append(f"{contents.skipped} files of the archive are no part of a login and were left out")
+    def _validate(self, target: Path, state: ProfileState) -> tuple[str, ...]:
+        """Check an unpacked profile, and write down in it what it is."""
+        notes = cut_tails(target)
         try:
             validate_profile(target, origin=self._origin)
         except SessionCorrupted as exc:
             message = str(exc).replace(str(target), f"the archive of {self._session}")
             raise SessionCorrupted(message) from exc
-        self._write(target, contents.stamp)
+        write_state(target, self._session, state)
         sync_tree(target)
-        return _Archived(contents, packed.stat().st_size), tuple(notes)
+        return notes
 
-    def _swap(self, work: Path, user_data_dir: Path, stamp: Stamp) -> None:
+    def _swap(self, work: Path, user_data_dir: Path) -> None:
         previous = self.previous(user_data_dir)
         # A previous one is still there when the last restore was never confirmed: then that one is what last worked,
         # and what is replaced now came from the store as well.
@@ -293,81 +387,65 @@ class BackupEngine:
             if moved:
                 aside.rename(user_data_dir)
             raise
-        self._last, self._known = stamp, True
+        self._state = read_state(user_data_dir, self._session) or ProfileState()
         sync_dir(user_data_dir.parent)
 
-    def _write_state(self, user_data_dir: Path) -> None:
+    @asynccontextmanager
+    async def _room(self, user_data_dir: Path | None, work: Path | None = None) -> AsyncIterator[Path]:
+        """Make the folder `work`, and give one for archives on their way; both are gone afterwards."""
+        parent = None if user_data_dir is None else user_data_dir.parent
+        if work is not None and self._work_dir in {None, parent}:
+            room = work / "archives"
+        else:
+            room = temporary_sibling((self._work_dir or parent or Path(tempfile.gettempdir())) / self._session)
         try:
-            self._write(user_data_dir, self._last)
-        except OSError as exc:
-            # The backup is committed all the same; the next process learns its number from the store.
-            _log.warning("%s/%s could not be written: %s", user_data_dir, _STATE_FILE, exc)
+            for folder in (work, room):
+                if folder is not None:
+                    await asyncio.to_thread(make_private_dir, folder)
+            yield room
+        finally:
+            await _removed(*(folder for folder in (room, work) if folder is not None))
 
-    def _write(self, user_data_dir: Path, stamp: Stamp) -> None:
-        state = {"session": self._session, "generation": stamp.generation, "content": stamp.content}
-        with replacing(user_data_dir / _STATE_FILE) as temporary:
-            temporary.write_text(json.dumps(state), "utf-8")
-
-    def _read_state(self, user_data_dir: Path) -> Stamp | None:
-        """Return what the profile tells of its last backup; None: nothing, or nothing of this session."""
-        try:
-            state = json.loads((user_data_dir / _STATE_FILE).read_text("utf-8"))
-            stamp = Stamp(int(state["generation"]), str(state["content"]))
-            return stamp if state["session"] == self._session and stamp.generation >= 0 else None
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError, KeyError) as exc:
-            _log.warning("%s/%s cannot be read and is not used: %s", user_data_dir, _STATE_FILE, exc)
-            return None
-
-    def _backup_report(self, snapshot: SnapshotReport, *, unchanged: bool, uploaded: int, began: float) -> BackupReport:
+    def _backup_report(self, snapshot: SnapshotReport, saved: Saved, began: float) -> BackupReport:
         return BackupReport(
             session=self._session,
-            generation=self._last.generation,
-            kind="unchanged" if unchanged else "full",
+            generation=saved.state.generation,
+            kind=saved.kind or "unchanged",
             files=snapshot.files,
             bytes_total=snapshot.bytes_total,
-            bytes_uploaded=uploaded,
+            bytes_uploaded=saved.uploaded,
             duration_s=time.monotonic() - began,
-            sha256=self._last.content,
+            sha256=saved.state.content,
         )
 
-    @asynccontextmanager
-    async def _store_call(self, verb: str, timeout: float) -> AsyncIterator[None]:
-        """Turn silence, and what wwauth does not know, into `StoreUnavailable`: neither is "no such session"."""
-        try:
-            async with asyncio.timeout(timeout) as bound:
-                yield
-        except WWAuthError:
-            raise
-        except Exception as exc:
-            if bound.expired():
-                raise StoreUnavailable(f"{self._where(verb)} did not end within {timeout:g} s") from exc
-            # Without the driver's own text, which may hold an address with a password; it is the cause.
-            raise StoreUnavailable(f"{self._where(verb)} failed: {type(exc).__name__}") from exc
-
-    def _where(self, verb: str) -> str:
-        return f"{type(self._store).__name__}.{verb}({self._session!r})"
-
-    def _not_found(self) -> SessionNotFound:
+    def _not_found(self, generation: int | None) -> SessionNotFound:
+        if generation is not None:
+            return SessionNotFound(f"the store has no generation {generation} of {self._session!r}")
         return SessionNotFound(f"the store has no {self._session!r}: link the device first")
 
 
-def _make_room(work: Path, packed: Path) -> None:
-    make_private_dir(work)
-    packed.parent.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+def check_generations(value: object) -> None:
+    """Refuse what is no number of generations, with a `ConfigurationError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_GENERATIONS:
+        raise ConfigurationError(f"invalid generations {value!r}: use a whole number from 1 to {_MOST_GENERATIONS}")
 
 
-def _pack(profile: Path, packed: Path, stamp: Stamp, stop: Stop) -> int:
-    write_archive(profile, packed, stamp=stamp, check=stop.check)
-    return packed.stat().st_size
+def _go_on() -> None:
+    """Commit."""
 
 
-async def _removed(work: Path, packed: Path) -> None:
+def _backend_of(user_data_dir: Path) -> Backend | None:
+    """Return how the browser of a profile stores; None: there is none that tells."""
+    if find_sqlite(user_data_dir):
+        return "sqlite"
+    return "leveldb" if find_databases(user_data_dir) else None
+
+
+async def _removed(*paths: Path) -> None:
     """Delete the temporaries of a call, to the end even when the call is being cancelled."""
 
     def remove(_: Stop) -> None:
-        for path in (packed, work):
+        for path in paths:
             try:
                 remove_tree(path)
             except OSError as exc:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from .._files import remove_tree
 from .._store import check_store
 from ..backup import BackupEngine, BackupSchedule, validate_profile
+from ..backup.engine import check_generations
 from ..errors import ConfigurationError, SessionClosed, SessionCorrupted, StoreUnavailable, WWAuthError
 from ..events import Event
 from ._marker import LoginMarker
@@ -28,7 +29,7 @@ __all__ = ["BackupStatus", "RemoteAuth"]
 
 _log = logging.getLogger(__name__)
 
-Archive = Literal["whatsapp-web.js"]
+Archive = Literal["packs", "whatsapp-web.js"]
 Restore = Literal["newest", "remote", "local"]
 
 # Below a second, backups would follow each other without a pause; above, a timer would overflow (the peer's clamps to 1 ms).
@@ -63,10 +64,13 @@ class RemoteAuth(ProfileStrategy):
     browser. Every save that the store committed is followed by `remote_session_saved` and `backup_saved(report)`; one that
     failed by `backup_failed(exception)`, and the one before it stands. A profile that holds no login is never saved.
 
-    At the start, a local profile that held a login and is whole is used; else what the store has is restored, verified before
-    the old profile is touched, and the old one is kept until the login works. One that is damaged is set aside as
+    At the start, a local profile that held a login and is whole is used, unless the store has a newer generation, which another
+    host saved; else what the store has is restored: the newest generation that is whole, verified before the old profile is
+    touched, and the old one is kept until the login works. One that is damaged is set aside as
     `RemoteAuth[-<client_id>].damaged-<time>`, and stays there. A store that cannot be reached is an error, never
-    "no session". Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing; only a logout does.
+    "no session". A backup that finds a newer generation of another writer in the store stops with `LeaseLost` and overwrites
+    nothing: run a login in one place at a time. Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing;
+    only a logout does.
 
     Args:
         store: Where the backups go: a `Store`, or any object with its four methods. Its owner closes it.
@@ -74,10 +78,13 @@ class RemoteAuth(ProfileStrategy):
         data_path: The folder of the profiles, and of archives on their way; created 0700 when it is not there.
         backup_sync_interval_ms: Time between backups, at least 1,000 ms.
         rm_max_retries: How often deleting the profile is tried again while files are busy.
-        archive: "whatsapp-web.js": one plain zip, which whatsapp-web.js restores, too.
-        restore: "newest": a local profile that is whole, else the store; "remote": the store whenever it has the session;
-            "local": as "newest", without asking the store when the local profile is whole.
-        delete_on_logout: False keeps profile and backup after a logout.
+        archive: "packs": a backup uploads what changed, and several generations are kept; "whatsapp-web.js": one plain zip, all
+            of it each time, which whatsapp-web.js restores, too. Either is restored whatever is set here, and may be switched.
+        generations: How many are kept in packs.
+        restore: "newest": the local profile when it is whole, unless the store has a newer generation; "remote": the store
+            whenever it has the session; "local": the local profile when it is whole, without asking the store.
+        delete_on_logout: False keeps profile and backup after a logout. Generations that are newer than the one that was logged
+            out stay in any case: they may hold a login that lives.
 
     Raises:
         ConfigurationError: An argument is wrong; the message names its value.
@@ -93,7 +100,8 @@ class RemoteAuth(ProfileStrategy):
         data_path: str | os.PathLike[str] = "./.wwebjs_auth",
         backup_sync_interval_ms: float = 60_000,
         rm_max_retries: int = 4,
-        archive: Archive = "whatsapp-web.js",
+        archive: Archive = "packs",
+        generations: int = 3,
         restore: Restore = "newest",
         delete_on_logout: bool = True,
     ) -> None:
@@ -101,9 +109,11 @@ class RemoteAuth(ProfileStrategy):
         check_store(store, needed_by="RemoteAuth")
         _check_interval(backup_sync_interval_ms)
         _check_choice("archive", archive, get_args(Archive))
+        check_generations(generations)
         _check_choice("restore", restore, get_args(Restore))
         self._store = store
         self._archive = archive
+        self._generations = generations
         self._restore = restore
         self._delete_on_logout = delete_on_logout
         self._marker = LoginMarker(self._profile)
@@ -117,7 +127,12 @@ class RemoteAuth(ProfileStrategy):
         """Bind this strategy to its client, whose address says which origin a profile must hold."""
         super().setup(client)
         self._engine = BackupEngine(
-            self._store, session=self.session, archive=self._archive, origin=client.options.web_url, work_dir=self.data_path
+            self._store,
+            session=self.session,
+            archive=self._archive,
+            generations=self._generations,
+            origin=client.options.web_url,
+            work_dir=self.data_path,
         )
 
     @property
@@ -132,6 +147,7 @@ class RemoteAuth(ProfileStrategy):
         Raises:
             SessionClosed: There is no login to save: `ready` was not reached, or the device was unlinked.
             SnapshotFailed: No consistent copy could be taken.
+            LeaseLost: Another writer has saved a newer generation.
             StoreError: The store did not take it; `StoreUnavailable`, `StoreDenied` and `StoreFull` say why.
         """
         return await self._schedule.run_now()
@@ -186,7 +202,7 @@ class RemoteAuth(ProfileStrategy):
             if self._delete_on_logout:
                 await asyncio.to_thread(self._hold)
                 try:
-                    await self._engine.delete()
+                    await self._engine.delete(self._profile, keep_newer=True)
                 finally:
                     await asyncio.to_thread(self._remove_all)
         finally:
@@ -197,8 +213,13 @@ class RemoteAuth(ProfileStrategy):
         if local and self._restore == "local":
             return False
         # Asked even when the local profile is whole: a store that is down should be known before the login depends on it.
-        stored = await self._engine.exists()
-        return stored and (self._restore == "remote" or not local)
+        if not local or self._restore == "remote":
+            return await self._engine.exists()
+        try:
+            return await self._engine.is_behind()
+        except SessionCorrupted as exc:
+            _log.warning("the local profile is used, and the backup in the store is damaged: %s", exc)
+            return False
 
     def _local_is_whole(self) -> bool:
         if not self._marker.holds_login:

@@ -1,0 +1,282 @@
+"""Saving a session as packs and an index: only what changed is uploaded, and the index is the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from .._threads import in_thread
+from ..errors import LeaseLost, SessionCorrupted, SessionNotFound, SnapshotFailed, StoreUnavailable
+from ._plan import Digests, Plan, make_plan, mostly_dead, needs_independence, retain
+from ._stored import Saved, Stored, lease_lost, look, refuse_foreign, sweep
+from .archive import content_digest
+from .index import Index, Kind, PackName, StoredGeneration, referenced
+from .indexfile import read_index, write_index
+from .packs import same_bytes, write_pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ._remote import Remote
+    from ._state import ProfileState
+    from ._stored import Facts
+    from .index import StoredFile
+
+_log = logging.getLogger(__name__)
+
+
+def new_token() -> str:
+    """Return a token for a writer or a lineage."""
+    return secrets.token_hex(4)
+
+
+class _Gone(Exception):
+    """The index that a save builds on was deleted meanwhile. Never leaves this module."""
+
+
+class PackedSession:
+    """
+    One session's packs and index; calls must not overlap.
+
+    The name of each pack stands in the index before the pack is written, and for as long as it may be there: what a crash
+    leaves is deleted by the next save. Before there is an index, `note` tells the profile in its place.
+
+    Args:
+        remote: The store.
+        session: The name there.
+        keep: How many generations are kept.
+        note: Writes down what the profile is to tell; never raises.
+    """
+
+    def __init__(self, remote: Remote, session: str, *, keep: int, note: Callable[[ProfileState], None]) -> None:
+        self._remote = remote
+        self._session = session
+        self._keep = keep
+        self._note = note
+        self._writer = new_token()
+        self._digests = Digests()
+        self._stored: Stored | None = None
+        self._base: StoredGeneration | None = None
+        self._damaged: frozenset[int] = frozenset()
+        self._swept: set[PackName] = set()
+
+    def restored(self, index: Index, generation: StoredGeneration, damaged: frozenset[int]) -> None:
+        """Take note of a restore: the next save builds on that generation, and those found damaged are not kept."""
+        self._stored, self._base, self._damaged = Stored(index=index), generation, damaged
+
+    def forget(self) -> None:
+        """Look into the store before the next save."""
+        self._stored = None
+
+    async def save(self, tree: Path, room: Path, state: ProfileState, facts: Facts) -> Saved:
+        """
+        Save the snapshot `tree`; archives on their way lie in the folder `room`.
+
+        Raises:
+            LeaseLost: The store holds a newer generation of another writer; nothing was overwritten.
+            SnapshotFailed: The pack could not be written.
+            StoreError: The store did not take it; what it held stands.
+        """
+        try:
+            return await self._save(tree, room, state, facts)
+        except _Gone:
+            return await self._save_anew(tree, room, state, facts)
+        except BaseException:
+            # What the store holds now is not known: a commit that failed may have been taken all the same.
+            self._stored = None
+            raise
+
+    async def _save_anew(self, tree: Path, room: Path, state: ProfileState, facts: Facts) -> Saved:
+        self._stored = self._base = None
+        try:
+            return await self._save(tree, room, state, facts)
+        except _Gone as exc:
+            self._stored = None
+            raise StoreUnavailable(f"{self._session} was deleted or replaced again and again while it was saved") from exc
+        except BaseException:
+            self._stored = None
+            raise
+
+    async def _save(self, tree: Path, room: Path, state: ProfileState, facts: Facts) -> Saved:
+        if self._stored is None:
+            self._stored = await look(self._remote, self._session, room)
+        index = self._stored.index
+        if index is not None:
+            refuse_foreign(index, state, self._session)
+            state = self._own_commit(index, state)
+        base = await self._find_base(index, state)
+        plan = await in_thread(lambda stop: make_plan(tree, base, self._digests, check=stop.check))
+        if index is not None and base is not None and base == index.newest and not plan.changed:
+            if await self._remote.exists(self._session):
+                return Saved(state, None)
+            raise _Gone
+        older = [g for g in index.generations if g.number not in self._damaged] if index is not None else []
+        if base is not None and (mostly_dead(base) or needs_independence(plan, older, self._keep)):
+            plan = await in_thread(lambda stop: make_plan(tree, None, self._digests, check=stop.check))
+        number = max(self._stored.generation, state.generation, state.seen) + 1
+        # Noted before the commit: a profile whose note of it is lost knows its own writer.
+        state = replace(state, writer=self._writer, lineage=state.lineage or new_token())
+        try:
+            uploaded, files = await self._store_pack(plan, PackName(number, self._writer), tree, room, state, facts)
+            new = self._generation(number, plan, files, state, facts)
+            uploaded += await self._commit(new, room, state, facts)
+        except LeaseLost:
+            await sweep(self._remote, self._session, {PackName(number, self._writer)})
+            raise
+        # What the note named is in the index's garbage by now, or deleted.
+        state = replace(state, generation=number, seen=number, content=new.content, packs=True, garbage=())
+        return Saved(state, new.kind, uploaded)
+
+    def _own_commit(self, index: Index, state: ProfileState) -> ProfileState:
+        """Take over a commit of this profile whose note was lost."""
+        newest = index.newest
+        if newest is None or newest.number <= state.generation or newest.writer not in {self._writer, state.writer}:
+            return state
+        self._base = newest
+        return replace(
+            state, generation=newest.number, seen=newest.number, content=newest.content, lineage=newest.lineage, packs=True
+        )
+
+    async def _find_base(self, index: Index | None, state: ProfileState) -> StoredGeneration | None:
+        """Return the generation that the profile was last equal to, when it can be built on."""
+        base, self._base = self._base, None
+        if index is None:
+            return None
+        if base is None or base not in index.generations:
+            wanted = (state.generation, state.lineage)
+            base = next((g for g in index.generations if (g.number, g.lineage) == wanted and state.packs), None)
+            for pack in sorted(pack.name for pack in base.packs()) if base else ():
+                # Asked once: a pack that somebody deleted must not be built on.
+                if not await self._remote.exists(pack.of(self._session)):
+                    _log.warning("%s: pack %s is gone; a full backup follows", self._session, pack.of(self._session))
+                    return None
+        self._base = base
+        return base
+
+    async def _store_pack(
+        self, plan: Plan, name: PackName, tree: Path, room: Path, state: ProfileState, facts: Facts
+    ) -> tuple[int, list[StoredFile]]:
+        """Write the pack, announce it, upload it and read it back; return the bytes uploaded and the files it completes."""
+        packed = room / "pack.zip"
+        if plan.store:
+            pack, files = await in_thread(lambda stop: write_pack(tree, packed, plan.store, name=name, check=stop.check))
+        facts.before_commit()
+        if not plan.store:
+            await asyncio.to_thread(self._note, state)
+            return 0, []
+        uploaded = await self._announce(name, room, state)
+        self._swept.discard(name)
+        await self._remote.save(name.of(self._session), packed)
+        await self._read_back(name.of(self._session), packed, room, state)
+        return uploaded + pack.size, files
+
+    async def _announce(self, name: PackName, room: Path, state: ProfileState) -> int:
+        """See to it that the pack's name is known before the pack is there; return the bytes this uploaded."""
+        if self._stored is None or self._stored.index is None:
+            await asyncio.to_thread(self._note, replace(state, garbage=(*set(state.garbage) - {name}, name)))
+            return 0
+        await asyncio.to_thread(self._note, state)
+        if name in self._stored.index.garbage:
+            return 0
+        index = await self._reread(room, state)
+        if index is None:
+            raise _Gone
+        return await self._put(replace(index, garbage=index.garbage | {name}), room)
+
+    async def _read_back(self, name: str, packed: Path, room: Path, state: ProfileState) -> None:
+        back = room / "back.zip"
+        try:
+            await self._remote.extract(name, back)
+            same = await in_thread(lambda stop: same_bytes(packed, back, check=stop.check))
+        except (SessionCorrupted, SessionNotFound) as exc:
+            await self._reread(room, state)  # another writer, who went on, deletes what was announced
+            raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: {exc}") from exc
+        if not same:
+            raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: other bytes came back")
+        await asyncio.to_thread(packed.unlink)
+        await asyncio.to_thread(back.unlink)
+
+    def _generation(
+        self, number: int, plan: Plan, stored: list[StoredFile], state: ProfileState, facts: Facts
+    ) -> StoredGeneration:
+        files = tuple(sorted([*plan.keep, *stored], key=lambda file: file.path))
+        kind: Kind = "incremental" if plan.packs() else "full"
+        return StoredGeneration(
+            number=number,
+            writer=self._writer,
+            lineage=state.lineage,
+            created=datetime.now(UTC).replace(microsecond=0),
+            kind=kind,
+            backend=facts.backend,
+            chromium=facts.chromium,
+            content=content_digest((file.path, file.size, file.sha256) for file in files),
+            files=files,
+            bytes_total=sum(file.size for file in files),
+        )
+
+    async def _commit(self, new: StoredGeneration, room: Path, state: ProfileState, facts: Facts) -> int:
+        current = await self._reread(room, state) or Index(self._session)
+        older = [g for g in current.generations if g.number not in self._damaged]
+        generations = retain(new, older, self._keep)
+        index = Index(self._session, generations)
+        upcoming = PackName(new.number + 1, self._writer)
+        own = {PackName(new.number, self._writer)}
+        if not referenced([new]) - own <= current.live():
+            raise _Gone
+        left = (current.names() | set(state.garbage)) - self._swept - index.live()
+        facts.before_commit()
+        index = replace(index, garbage=frozenset(left | {upcoming}))
+        uploaded = await self._put(index, room)
+        self._base = new
+        # Only now is anything deleted: the packs of the newest generation and its index have been read back.
+        self._swept |= left - await sweep(self._remote, self._session, left)
+        return uploaded
+
+    async def _reread(self, room: Path, state: ProfileState) -> Index | None:
+        """
+        Read the index once more before it is replaced, and stop when another writer was faster.
+
+        A store without an atomic check leaves a moment between this and the write: best effort.
+        """
+        before = self._stored or Stored()
+        if before.index is None and not await self._remote.exists(self._session):
+            return None
+        if before.index is None and (before.plain is not None or before.damage is not None):
+            return None  # too large to be read again; it is what this save replaces
+        now = await look(self._remote, self._session, room)
+        if before.index is not None and now.index is None and now.plain is None:
+            raise _Gone
+        if now.index is None:
+            raise LeaseLost(f"{self._session} was replaced by another program's archive meanwhile; nothing was overwritten")
+        ours = before.index.newest if before.index is not None else None
+        newest = now.index.newest
+        if newest != ours:
+            if newest is None or newest.writer == self._writer:
+                raise _Gone  # deleted; or a commit of this engine's own whose answer was lost
+            raise lease_lost(newest, state, self._session)
+        self._stored = now
+        return now.index
+
+    async def _put(self, index: Index, room: Path) -> int:
+        """Save the index and read it back; return its size."""
+        path = room / "index.zip"
+        written = await in_thread(lambda _: write_index(index, path))
+        if await in_thread(lambda _: read_index(path, session=self._session)) != index:
+            raise SnapshotFailed(f"the index of {self._session} would not be read as it was meant; nothing was committed")
+        await self._remote.save(self._session, path)
+        await asyncio.to_thread(path.unlink)
+        try:
+            await self._remote.extract(self._session, path)
+            same = await in_thread(lambda _: path.read_bytes() == written)
+        except (SessionCorrupted, SessionNotFound) as exc:
+            raise StoreUnavailable(f"the store did not keep the index of {self._session}: {exc}") from exc
+        await asyncio.to_thread(path.unlink)
+        if not same:
+            raise StoreUnavailable(f"the store did not keep the index of {self._session}: other bytes came back")
+        self._stored = Stored(index=index)
+        return len(written)

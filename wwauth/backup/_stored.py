@@ -1,0 +1,204 @@
+"""What a store holds under a session's name: nothing, a plain zip, an index, or something that is damaged."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .._threads import in_thread
+from ..errors import DecryptionFailed, LeaseLost, SessionCorrupted, SessionNotFound, StoreError
+from .archive import look_into_archive
+from .index import Index, StoredGeneration, Unusable, referenced
+from .indexfile import is_index, read_index, write_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from ._remote import Remote
+    from ._state import ProfileState
+    from .archive import Contents
+    from .index import Backend, Kind, PackName
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A plain zip that was downloaded to `path`, and what it says it holds."""
+
+    contents: Contents
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """
+    What lies under the session's name.
+
+    Attributes:
+        index: Of a session in packs.
+        plain: A plain zip.
+        damage: Why it is neither; None also when there is nothing.
+        size: Its size in bytes.
+    """
+
+    index: Index | None = None
+    plain: Plain | None = None
+    damage: SessionCorrupted | None = None
+    size: int = 0
+
+    @property
+    def generation(self) -> int:
+        """The newest number that is known from it; 0 when none is."""
+        if self.index is not None:
+            return self.index.newest.number if self.index.newest else 0
+        return self.plain.contents.stamp.generation if self.plain is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is noted with a snapshot, and who may still stop its commit."""
+
+    backend: Backend
+    chromium: int | None
+    before_commit: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a save did; `state` is what the profile is to tell from now on."""
+
+    state: ProfileState
+    kind: Kind | None
+    uploaded: int = 0
+
+
+async def look(remote: Remote, session: str, room: Path) -> Stored:
+    """
+    Download and recognise what is stored; a plain zip stays in the folder `room`.
+
+    Raises:
+        DecryptionFailed, SessionCorrupted: It is somebody's good archive that cannot be read here: one under another key, of a
+            newer format, of another session. Nothing must replace it.
+        StoreError: The store did not give it.
+    """
+    if not await remote.exists(session):
+        return Stored()
+    path = room / f"{secrets.token_hex(4)}.zip"
+    try:
+        await remote.extract(session, path)
+    except SessionNotFound:
+        return Stored()  # deleted since it was asked for
+    except DecryptionFailed:
+        raise
+    except SessionCorrupted as exc:
+        return Stored(damage=exc)
+    return await in_thread(lambda _: _recognise(path, session))
+
+
+def _recognise(path: Path, session: str) -> Stored:
+    size = path.stat().st_size
+    try:
+        if not is_index(path):
+            return Stored(plain=Plain(look_into_archive(path), path), size=size)
+        index = read_index(path, session=session)
+    except Unusable:
+        raise
+    except SessionCorrupted as exc:
+        path.unlink()
+        return Stored(damage=SessionCorrupted(str(exc).replace(path.name, f"the archive of {session}")))
+    path.unlink()
+    return Stored(index=index, size=size)
+
+
+def is_newer(newest: StoredGeneration, state: ProfileState) -> bool:
+    """Tell whether what is stored is newer than what the profile has seen, and not its own commit whose note was lost."""
+    return newest.number > state.seen and not (state.writer and newest.writer == state.writer)
+
+
+def refuse_foreign(index: Index, state: ProfileState, session: str) -> None:
+    """Stop a writer whose profile is not of the newest generation any more; `LeaseLost` names what is known."""
+    newest = index.newest
+    if newest is None or state.generation == 0 or (state.writer and newest.writer == state.writer):
+        return
+    if is_newer(newest, state) or newest.lineage != state.lineage:
+        raise lease_lost(newest, state, session)
+
+
+def lease_lost(newest: StoredGeneration, state: ProfileState, session: str) -> LeaseLost:
+    """Say that another writer has gone on."""
+    return LeaseLost(
+        f"{session} was continued elsewhere: the store has generation {newest.number}, written at {newest.created} by writer "
+        f"{newest.writer}, and this profile is of generation {state.generation}; nothing was overwritten. Run a session in "
+        "one place at a time; a restore takes what is stored"
+    )
+
+
+async def sweep(remote: Remote, session: str, names: Iterable[PackName]) -> set[PackName]:
+    """Delete packs that nothing needs; return those that could not be deleted."""
+    left = set()
+    for name in sorted(names):
+        try:
+            await remote.delete(name.of(session))
+        except StoreError as exc:
+            left.add(name)
+            _log.warning("%s is not needed and could not be deleted: %s", name.of(session), exc)
+    return left
+
+
+async def delete_session(
+    remote: Remote, session: str, room: Path, *, known: Iterable[PackName], keep: Callable[[StoredGeneration], bool]
+) -> None:
+    """
+    Delete what a store holds of a session, but for the generations to `keep`.
+
+    The index first loses its generations, then the packs go that it still names, and itself last: what is interrupted
+    restores nothing, and is ended by the next call. `known` are packs that no index names.
+    """
+    names = set(known)
+    try:
+        index = (await look(remote, session, room)).index
+    except SessionCorrupted:
+        index = None
+    if index is not None:
+        kept = tuple(generation for generation in index.generations if keep(generation))
+        names |= index.names() - referenced(kept)
+        path = room / "index.zip"
+        await in_thread(lambda _: write_index(replace(index, generations=kept, garbage=frozenset(names)), path))
+        await remote.save(session, path)
+        if kept:
+            await sweep(remote, session, names)
+            return
+    for name in sorted(names):
+        await remote.delete(name.of(session))
+    await remote.delete(session)
+
+
+def plain_generation(contents: Contents) -> StoredGeneration:
+    """Return a plain zip as the one generation that it is."""
+    return StoredGeneration(
+        number=contents.stamp.generation,
+        writer="",
+        lineage="",
+        created=None,
+        kind="full",
+        backend="leveldb",
+        chromium=None,
+        content=contents.stamp.content,
+        files=(),
+        bytes_total=contents.bytes_total,
+    )
+
+
+def chromium_version(user_data_dir: Path) -> int | None:
+    """Return the major version of the browser that used a profile last, from its `Last Version` file; None: not known."""
+    try:
+        with (user_data_dir / "Last Version").open("rb") as file:
+            major = file.read(64).decode("ascii").partition(".")[0]
+    except (OSError, ValueError):
+        return None
+    return int(major) if major.isdigit() and 0 < int(major) < 100_000 else None

@@ -1,0 +1,146 @@
+"""
+What the index of a session in packs tells: which generations there are, and where the bytes of their files lie.
+
+`indexfile` reads and writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import SessionCorrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+# What a pack's name adds to the session's: two dots, a number, a token. The longest name that a store takes has 200.
+WRITER_DIGITS, NUMBER_DIGITS = 8, 10
+LONGEST_SESSION = 200 - 2 - WRITER_DIGITS - NUMBER_DIGITS
+
+Backend = Literal["leveldb", "sqlite"]
+Kind = Literal["full", "incremental"]
+
+
+class Unusable(SessionCorrupted):
+    """A good index that is not for this session, or not for this version of wwauth: never to be replaced."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PackName:
+    """The generation that a pack was written for, and the token of its writer: with the session's name, its name."""
+
+    generation: int
+    writer: str
+
+    def of(self, session: str) -> str:
+        """Return the name it is stored under."""
+        return f"{session}.{self.generation}.{self.writer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """
+    One pack in the store.
+
+    Attributes:
+        name: What its name is made of.
+        size: Bytes, as it was handed to the store.
+        sha256: Their digest.
+        unpacked: Bytes of all its members together.
+    """
+
+    name: PackName
+    size: int
+    sha256: str
+    unpacked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a file: one member of a pack."""
+
+    pack: Pack
+    member: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a generation: its path under the user-data folder, and its segments in order."""
+
+    path: str
+    size: int
+    sha256: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGeneration:
+    """
+    One backup that can be restored.
+
+    Attributes:
+        number: Its number; later ones have larger numbers.
+        writer: The token of the engine that wrote it.
+        lineage: The login it belongs to: another token for each device that was linked.
+        created: When it was committed, by the clock of its writer: to be shown, never to be compared. None for a
+            plain zip.
+        kind: "full": all its bytes lie in packs written with it; "incremental": some lie in earlier ones.
+        backend: How the browser stored: "leveldb" or "sqlite".
+        chromium: The major version of the browser that wrote the profile, or None when that was not known.
+        content: Digest over names, sizes and bytes of all files; empty when another program wrote it.
+        files: What it consists of; empty for a plain zip, which tells only when it is unpacked.
+        bytes_total: The size of its files together.
+    """
+
+    number: int
+    writer: str
+    lineage: str
+    created: datetime | None
+    kind: Kind
+    backend: Backend
+    chromium: int | None
+    content: str
+    files: tuple[StoredFile, ...] = field(repr=False)
+    bytes_total: int
+
+    def packs(self) -> set[Pack]:
+        """Return the packs that its files lie in."""
+        return {segment.pack for file in self.files for segment in file.segments}
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """
+    What a session's name holds.
+
+    Attributes:
+        session: The session's name, so that no index is taken for another session's.
+        generations: Newest first.
+        garbage: Packs that may lie in the store and that no generation needs: to be deleted, or about to be written.
+    """
+
+    session: str
+    generations: tuple[StoredGeneration, ...] = ()
+    garbage: frozenset[PackName] = frozenset()
+
+    @property
+    def newest(self) -> StoredGeneration | None:
+        """The newest generation, or None."""
+        return self.generations[0] if self.generations else None
+
+    def names(self) -> set[PackName]:
+        """Return the names of all packs that may be there."""
+        return self.live() | self.garbage
+
+    def live(self) -> set[PackName]:
+        """Return the names of the packs that a generation needs."""
+        return referenced(self.generations)
+
+
+def referenced(generations: Iterable[StoredGeneration]) -> set[PackName]:
+    """Return the names of the packs that these generations need."""
+    return {pack.name for generation in generations for pack in generation.packs()}

@@ -1,0 +1,277 @@
+"""
+The file of an index: one JSON text, `wwauth-index.json`, in a zip of its own, stored under the session's name.
+
+Saving it is the commit of a backup. `docs/format.md` describes it. What is read is checked whole before any of it is used: it
+comes from outside. Everything here blocks: call it from a thread.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import SessionCorrupted
+from ._io import write_private
+from ._zipread import HostileArchive, Limits, check_collisions, check_path, look_through
+from .archive import DAMAGE, holds_login
+from .index import (
+    NUMBER_DIGITS,
+    WRITER_DIGITS,
+    Backend,
+    Index,
+    Kind,
+    Pack,
+    PackName,
+    Segment,
+    StoredFile,
+    StoredGeneration,
+    Unusable,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INDEX_FILE = "wwauth-index.json"
+FORMAT = 1
+
+_INDEX_LIMITS = Limits(entries=1, bytes_total=128 << 20)
+_PROFILE_LIMITS = Limits()
+
+
+def write_index(index: Index, path: Path) -> bytes:
+    """Write the zip of an index to the new file `path` (0600), and return its bytes."""
+    text = _dump(index)
+    entry = zipfile.ZipInfo(INDEX_FILE, (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(entry, text)
+    write_private(path, data.getvalue())
+    return data.getvalue()
+
+
+def is_index(path: Path) -> bool:
+    """Tell an index from a plain zip of a profile by its content; `SessionCorrupted`: it is no zip at all."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return INDEX_FILE in archive.namelist()
+    except DAMAGE as exc:
+        raise SessionCorrupted(f"{path.name} is neither an index nor an archive of a profile: {exc}") from exc
+
+
+def read_index(path: Path, *, session: str) -> Index:
+    """Read the zip of an index; `SessionCorrupted` says what is wrong with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (entry,) = look_through(archive, path, _INDEX_LIMITS)
+            if entry.path != INDEX_FILE:
+                raise HostileArchive(f"{entry.path!r} is not {INDEX_FILE}")
+            return parse_index(archive.read(entry.info), session=session)
+    except DAMAGE as exc:
+        raise SessionCorrupted(f"the index of {session} cannot be used: {exc}") from exc
+
+
+# The models below are the JSON text as it stands; the classes above are what it means.
+
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Token = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{WRITER_DIGITS}}}$")]
+_Number = Annotated[int, Field(ge=1, lt=10**NUMBER_DIGITS)]
+_Size = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _PackModel(_Model):
+    generation: _Number
+    writer: _Token
+    size: _Size
+    sha256: _Sha256
+    unpacked: _Size
+
+
+class _SegmentModel(_Model):
+    pack: Annotated[int, Field(ge=0)]
+    member: Annotated[str, Field(pattern=r"^(?:0|[1-9][0-9]{0,6})$")]
+    size: Annotated[int, Field(ge=1, lt=1 << 63)]
+    sha256: _Sha256
+
+
+class _FileModel(_Model):
+    path: str
+    size: _Size
+    sha256: _Sha256
+    segments: list[_SegmentModel]
+
+
+class _GenerationModel(_Model):
+    number: _Number
+    writer: _Token
+    lineage: _Token
+    created: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+    kind: Kind
+    backend: Backend
+    chromium: Annotated[int, Field(ge=1, lt=100_000)] | None
+    content: _Sha256
+    files: list[Annotated[int, Field(ge=0)]]
+
+
+class _GarbageModel(_Model):
+    generation: _Number
+    writer: _Token
+
+
+class _IndexModel(_Model):
+    format: Literal[1]
+    session: str
+    packs: list[_PackModel]
+    files: list[_FileModel]
+    generations: list[_GenerationModel]
+    garbage: list[_GarbageModel]
+
+
+def _dump(index: Index) -> bytes:
+    packs: dict[Pack, int] = {}
+    files: dict[StoredFile, int] = {}
+    for generation in reversed(index.generations):
+        for file in generation.files:
+            files.setdefault(file, len(files))
+            for segment in file.segments:
+                packs.setdefault(segment.pack, len(packs))
+    document = {
+        "format": FORMAT,
+        "session": index.session,
+        "packs": [{**asdict(p.name), "size": p.size, "sha256": p.sha256, "unpacked": p.unpacked} for p in packs],
+        "files": [_dump_file(file, packs) for file in files],
+        "generations": [_dump_generation(generation, files) for generation in index.generations],
+        "garbage": [asdict(name) for name in sorted(index.garbage)],
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _dump_file(file: StoredFile, packs: dict[Pack, int]) -> dict[str, object]:
+    segments = [{"pack": packs[s.pack], "member": s.member, "size": s.size, "sha256": s.sha256} for s in file.segments]
+    return {"path": file.path, "size": file.size, "sha256": file.sha256, "segments": segments}
+
+
+def _dump_generation(generation: StoredGeneration, files: dict[StoredFile, int]) -> dict[str, object]:
+    created = generation.created or datetime.now(UTC)
+    return {
+        "number": generation.number,
+        "writer": generation.writer,
+        "lineage": generation.lineage,
+        "created": created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "kind": generation.kind,
+        "backend": generation.backend,
+        "chromium": generation.chromium,
+        "content": generation.content,
+        "files": [files[file] for file in generation.files],
+    }
+
+
+def parse_index(text: bytes, *, session: str) -> Index:
+    """Read the JSON text of an index; `HostileArchive` says what is wrong with it."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise HostileArchive(f"{INDEX_FILE} is no JSON text: {exc}") from None
+    found = document.get("format") if isinstance(document, dict) else None
+    if isinstance(found, int) and not isinstance(found, bool) and found > FORMAT:
+        raise Unusable(f"the index of {session} has format {found}, and this wwauth knows {FORMAT}: update it")
+    try:
+        model = _IndexModel.model_validate(document)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise HostileArchive(f"{INDEX_FILE}: {where}: {first['msg']}") from None
+    if model.session != session:
+        raise Unusable(f"what is stored as {session} is the index of {model.session[:200]!r}: store it under its own name")
+    return _resolve(model)
+
+
+def _resolve(model: _IndexModel) -> Index:
+    packs = [Pack(PackName(p.generation, p.writer), p.size, p.sha256, p.unpacked) for p in model.packs]
+    if len({pack.name for pack in packs}) != len(packs):
+        raise HostileArchive("a pack is listed twice")
+    members: dict[tuple[int, str], tuple[int, str]] = {}
+    files = [_resolve_file(file, packs, members) for file in model.files]
+    _check_packs(packs, members)
+    generations = tuple(_resolve_generation(generation, files) for generation in model.generations)
+    numbers = [generation.number for generation in generations]
+    if sorted(set(numbers), reverse=True) != numbers:
+        raise HostileArchive(f"its generations {numbers[:10]} are not in order")
+    garbage = frozenset(PackName(g.generation, g.writer) for g in model.garbage)
+    index = Index(model.session, generations, garbage)
+    if both := index.live() & garbage:
+        raise HostileArchive(f"pack {min(both).of(index.session)} is needed and garbage")
+    return index
+
+
+def _resolve_file(file: _FileModel, packs: list[Pack], members: dict[tuple[int, str], tuple[int, str]]) -> StoredFile:
+    try:
+        check_path(file.path, file.path)
+    except UnicodeEncodeError:
+        raise HostileArchive(f"{file.path!r} has a character that no file of a profile has") from None
+    if not holds_login(file.path):
+        raise HostileArchive(f"{file.path!r} is no file of a login")
+    segments = []
+    for s in file.segments:
+        if s.pack >= len(packs):
+            raise HostileArchive(f"{file.path!r} names pack {s.pack}, and {len(packs)} are listed")
+        if members.setdefault((s.pack, s.member), (s.size, s.sha256)) != (s.size, s.sha256):
+            raise HostileArchive(f"member {s.member} of pack {s.pack} is described in two ways")
+        segments.append(Segment(packs[s.pack], s.member, s.size, s.sha256))
+    if sum(segment.size for segment in segments) != file.size:
+        raise HostileArchive(f"the segments of {file.path!r} do not have the {file.size} bytes of the file")
+    if len(segments) == 1 and segments[0].sha256 != file.sha256:
+        raise HostileArchive(f"{file.path!r} and its only segment have different digests")
+    return StoredFile(file.path, file.size, file.sha256, tuple(segments))
+
+
+def _check_packs(packs: list[Pack], members: dict[tuple[int, str], tuple[int, str]]) -> None:
+    promised = [0] * len(packs)
+    for (pack, _), (size, _) in members.items():
+        promised[pack] += size
+    for listed, size in zip(packs, promised, strict=True):
+        # More than is used may lie there: what an earlier generation needed.
+        if listed.unpacked < size:
+            raise HostileArchive(f"pack {listed.name.generation}.{listed.name.writer} has fewer bytes than are taken from it")
+        if listed.unpacked > _PROFILE_LIMITS.bytes_total:
+            raise HostileArchive(
+                f"pack {listed.name.generation}.{listed.name.writer} has {listed.unpacked} bytes when unpacked"
+            )
+
+
+def _resolve_generation(model: _GenerationModel, files: list[StoredFile]) -> StoredGeneration:
+    if not model.files or max(model.files) >= len(files):
+        raise HostileArchive(f"generation {model.number} has no files, or names one that is not listed")
+    chosen = tuple(files[number] for number in model.files)
+    total = sum(file.size for file in chosen)
+    if len(chosen) > _PROFILE_LIMITS.entries or total > _PROFILE_LIMITS.bytes_total:
+        raise HostileArchive(f"generation {model.number} has {len(chosen)} files of {total} bytes: more than is allowed")
+    check_collisions((file.path, False) for file in chosen)
+    try:
+        created = datetime.strptime(model.created, "%Y-%m-%dT%H:%M:%S%z")
+    except ValueError:
+        raise HostileArchive(f"generation {model.number} was created at {model.created!r}, which is no time") from None
+    if any(segment.pack.name.generation > model.number for file in chosen for segment in file.segments):
+        raise HostileArchive(f"generation {model.number} names a pack that is newer than itself")
+    return StoredGeneration(
+        number=model.number,
+        writer=model.writer,
+        lineage=model.lineage,
+        created=created,
+        kind=model.kind,
+        backend=model.backend,
+        chromium=model.chromium,
+        content=model.content,
+        files=chosen,
+        bytes_total=total,
+    )

@@ -1,0 +1,272 @@
+"""
+Packs: zips of new and grown files, each member one segment of a file, compressed by zstd (method 93 of the zip format).
+
+A pack is written once, under a name of its own, and never changed. What belongs where stands in the index alone; in a pack the
+members are only numbered. Everything here blocks: call it from a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SessionCorrupted, SnapshotFailed
+from ._io import CHUNK, create_private, make_dirs, write_all
+from ._zipread import HostileArchive, Limits, look_through
+from ._zstd import ZstdZipFile, zstd
+from .archive import DAMAGE, file_digest, go_on
+from .index import Pack, Segment, StoredFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from io import FileIO
+    from pathlib import Path
+
+    from .index import PackName
+
+METHOD = 93
+
+# Beside the hashing, which takes longer, this level costs no time.
+_LEVEL = 3
+
+# What a reader needs for its window: 8 MB. The level above uses less; a frame that asks for more is refused.
+_WINDOW_LOG = 23
+
+# zstd reads a bomb's claim as it comes; a segment's size is known, so no more than that is ever taken from it.
+_ANY_RATIO = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class ToStore:
+    """
+    A file of a snapshot whose bytes from `offset` on go into a pack.
+
+    Attributes:
+        path: Its path under the user-data folder, with `/`.
+        offset: How many bytes are stored already, in `before`.
+        before: The segments of those.
+        prefix: The digest of those bytes so far (of hashlib's kind), to be carried on; None when `offset` is 0.
+    """
+
+    path: str
+    offset: int = 0
+    before: tuple[Segment, ...] = ()
+    prefix: Any = None
+
+
+def write_pack(
+    root: Path, path: Path, wanted: list[ToStore], *, name: PackName, check: Callable[[], None] = go_on
+) -> tuple[Pack, list[StoredFile]]:
+    """
+    Write the new pack `path` (0600) with what is `wanted` of the files under `root`; return it, and the files it completes.
+
+    Raises:
+        SnapshotFailed: It could not be written: the disk is full, for one. No file is left at `path`.
+    """
+    written: list[tuple[ToStore, int, str, str]] = []
+    try:
+        with (
+            create_private(path) as file,
+            io.BufferedWriter(_Hashed(file), CHUNK) as buffered,
+            ZstdZipFile(buffered, "w", METHOD, compresslevel=_LEVEL) as archive,
+            # Hashing and compressing release the interpreter: beside each other they take as long as the slower one.
+            ThreadPoolExecutor(1, thread_name_prefix="wwauth-sha256") as pool,
+        ):
+            for number, item in enumerate(wanted):
+                written.append((item, *_add(archive, str(number), root / item.path, item, pool, check)))
+        hashed = buffered.raw
+        pack = Pack(name, hashed.size, hashed.digest.hexdigest(), sum(size for _, size, _, _ in written))
+    except OSError as exc:
+        path.unlink(missing_ok=True)
+        raise SnapshotFailed(f"{root} could not be packed into {path.name}: {exc}") from exc
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    files = []
+    for number, (item, size, segment_sha, whole_sha) in enumerate(written):
+        segment = Segment(pack, str(number), size, segment_sha)
+        files.append(StoredFile(item.path, item.offset + size, whole_sha, (*item.before, segment)))
+    return pack, files
+
+
+class _Hashed(io.RawIOBase):
+    """Writes to a file and hashes what goes there; it cannot seek, so that no byte is written twice."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        write_all(self._file, data)
+        self.digest.update(data)
+        self.size += len(data)
+        return len(data)
+
+
+def _add(
+    archive: ZstdZipFile, member: str, source: Path, item: ToStore, pool: ThreadPoolExecutor, check: Callable[[], None]
+) -> tuple[int, str, str]:
+    """Add one member; return its size, its digest, and that of the file so far."""
+    size = 0
+    digests = [hashlib.sha256()] if item.prefix is None else [hashlib.sha256(), item.prefix.copy()]
+
+    def hash_all(data: bytes) -> None:
+        for digest in digests:
+            digest.update(data)
+
+    with source.open("rb", buffering=0) as file:
+        file.seek(item.offset)
+        with archive.open(member, "w") as target:
+            while data := file.read(CHUNK):
+                check()
+                hashing = pool.submit(hash_all, data)
+                target.write(data)
+                hashing.result()
+                size += len(data)
+    return size, digests[0].hexdigest(), digests[-1].hexdigest()
+
+
+def verify_pack(path: Path, pack: Pack, *, check: Callable[[], None] = go_on) -> None:
+    """Check that a file is the pack that the index describes; `SessionCorrupted` when not."""
+    label = f"pack {pack.name.generation}.{pack.name.writer}"
+    if (size := path.stat().st_size) != pack.size:
+        raise SessionCorrupted(f"{label} has {size} bytes, and the index says {pack.size}")
+    if file_digest(path, check=check) != pack.sha256:
+        raise SessionCorrupted(f"{label} is not what was stored: its digest is not that in the index")
+
+
+def same_bytes(one: Path, other: Path, *, check: Callable[[], None] = go_on) -> bool:
+    """Tell whether two files have the same bytes."""
+    with one.open("rb", buffering=0) as first, other.open("rb", buffering=0) as second:
+        while data := first.read(CHUNK):
+            check()
+            if second.read(CHUNK) != data:
+                return False
+        return not second.read(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a segment's bytes belong."""
+
+    path: str
+    offset: int
+    segment: Segment
+
+
+def places(files: tuple[StoredFile, ...]) -> dict[Pack, list[Place]]:
+    """Return what each pack has to give for these files."""
+    found: dict[Pack, list[Place]] = {}
+    for file in files:
+        offset = 0
+        for segment in file.segments:
+            found.setdefault(segment.pack, []).append(Place(file.path, offset, segment))
+            offset += segment.size
+    return found
+
+
+def prepare_files(root: Path, files: tuple[StoredFile, ...]) -> None:
+    """Create the empty files (0600) and their folders (0700) that `unpack` fills."""
+    for file in files:
+        make_dirs((root / file.path).parent)
+        create_private(root / file.path).close()
+
+
+def unpack(path: Path, pack: Pack, wanted: list[Place], root: Path, *, check: Callable[[], None] = go_on) -> None:
+    """
+    Write the wanted segments of a pack to their places under `root`, each with its size and digest checked.
+
+    Raises:
+        SessionCorrupted: The pack is not what the index says.
+        OSError: The disk is full.
+    """
+    verify_pack(path, pack, check=check)
+    label = f"pack {pack.name.generation}.{pack.name.writer}"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            limits = Limits(bytes_total=pack.unpacked, ratio=_ANY_RATIO, methods=frozenset({METHOD}))
+            members = {entry.path: entry.info for entry in look_through(archive, path, limits)}
+        work = [(place, _member(members, place)) for place in wanted]
+        # Decompressing and writing release the interpreter, so two at a time take half as long.
+        with ThreadPoolExecutor(2, thread_name_prefix="wwauth-zstd") as pool:
+            try:
+                for _ in pool.map(lambda item: _write_segment(path, item[0], item[1], root, check), work):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    except (*DAMAGE, zstd.ZstdError) as exc:
+        raise SessionCorrupted(f"{label}: {exc}") from exc
+
+
+def _member(members: dict[str, zipfile.ZipInfo], place: Place) -> zipfile.ZipInfo:
+    info = members.get(place.segment.member)
+    if info is None:
+        raise HostileArchive(f"member {place.segment.member} of {place.path} is not in it")
+    if info.file_size != place.segment.size:
+        raise HostileArchive(f"member {place.segment.member} has {info.file_size} bytes, not {place.segment.size}")
+    return info
+
+
+def _write_segment(path: Path, place: Place, info: zipfile.ZipInfo, root: Path, check: Callable[[], None]) -> None:
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb", buffering=0) as source, (root / place.path).open("r+b", buffering=0) as target:
+        target.seek(place.offset)
+        for data in _decompress(source, info, place.segment.size):
+            check()
+            digest.update(data)
+            size += len(data)
+            _write(target, data, root)
+    if size != place.segment.size or digest.hexdigest() != place.segment.sha256:
+        raise HostileArchive(f"member {info.filename} of {place.path} does not have the digest that the index says")
+
+
+def _write(target: FileIO, data: bytes, root: Path) -> None:
+    try:
+        write_all(target, data)
+    except OSError as exc:
+        # A failed write does not say where.
+        raise OSError(exc.errno, exc.strerror, str(root)) from exc
+
+
+def _decompress(source: FileIO, info: zipfile.ZipInfo, size: int) -> Iterator[bytes]:
+    """Yield a member's bytes, at most `size` of them and one chunk; the standard reader does not bound the window."""
+    source.seek(info.header_offset)
+    header = source.read(30)
+    if len(header) < 30 or header[:4] != b"PK\3\4":
+        raise HostileArchive(f"member {info.filename} has no header")
+    source.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
+    left = info.compress_size
+    engine = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+    done = 0
+    while not engine.eof and done <= size:
+        data = b""
+        if engine.needs_input:
+            data = source.read(min(CHUNK, left))
+            left -= len(data)
+            if not data:
+                raise HostileArchive(f"member {info.filename} is cut short")
+        piece = engine.decompress(data, CHUNK)
+        done += len(piece)
+        yield piece
+    if done != size or left or engine.unused_data:
+        raise HostileArchive(f"member {info.filename} does not have the {size} bytes that the index says")
+
+
+def check_digests(root: Path, files: tuple[StoredFile, ...], *, check: Callable[[], None] = go_on) -> None:
+    """Check files of several segments as a whole; one of a single segment has that segment's digest."""
+    for file in files:
+        if len(file.segments) > 1 and file_digest(root / file.path, check=check) != file.sha256:
+            raise SessionCorrupted(f"{file.path}: its segments do not make up the file that was stored")
+        if not file.segments and file.sha256 != hashlib.sha256().hexdigest():
+            raise SessionCorrupted(f"{file.path}: an empty file with another digest")
