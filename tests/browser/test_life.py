@@ -261,7 +261,7 @@ async def test_a_state_that_ends_the_connection_is_backed_up_and_deletes_nothing
     it.client.on("backup_saved", reports.append)
     await simulator.phone.push_state(state)
     assert await it.client.wait_for("disconnected", timeout=20) == state
-    assert [report.kind for report in reports] == ["full"]
+    assert [report.kind for report in reports] == ["incremental"]
     assert it.names.count("disconnected") == 1
     shutil.rmtree(tmp_path / "auth")
     await comes_back(it.client, it)
@@ -319,8 +319,8 @@ async def test_a_pairing_code_survives_a_reload_and_a_crash_of_the_page(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wwauth._check._ANSWER", 2.0)
     monkeypatch.setattr("wwauth._check._PAGE_ANSWER", 5.0)
-    monkeypatch.setattr("wwauth._check._RECONNECTED", 2.0)
-    monkeypatch.setattr("wwauth._check._RELOADED", 3.0)
+    monkeypatch.setattr("wwauth._check._RECONNECTED", 1.0)
+    monkeypatch.setattr("wwauth._check._RELOADED", 1.0)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -338,9 +338,15 @@ async def test_a_ghost_connection_is_found_and_repaired(
     simulator: Simulator,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     ghost: tuple[dict[str, Any], str],
 ) -> None:
     how, repair = ghost
+    # The step that helps gets the time that it needs, the ones before it little.
+    if repair == "connecting anew":
+        monkeypatch.setattr("wwauth._check._RECONNECTED", 15.0)
+    elif repair == "loading the page anew":
+        monkeypatch.setattr("wwauth._check._RELOADED", 15.0)
     it = make_client(auth_strategy=LocalAuth(data_path=tmp_path))
     await it.link(simulator)
     assert await it.client.check()
