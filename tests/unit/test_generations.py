@@ -8,10 +8,11 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyrage import x25519
 
 from wwauth.backup import BackupEngine, validate_profile
-from wwauth.errors import ConfigurationError, LeaseLost, SessionCorrupted, SessionNotFound, StoreUnavailable
-from wwauth.stores import FileSystemStore
+from wwauth.errors import ConfigurationError, DecryptionFailed, LeaseLost, SessionCorrupted, SessionNotFound, StoreUnavailable
+from wwauth.stores import EncryptedStore, FileSystemStore
 
 from .profiles import BLOBS, ORIGIN, frame, make_profile, tree
 from .test_backup_engine import LOG, SESSION, Faulty, change, login
@@ -456,6 +457,44 @@ async def test_a_store_that_keeps_other_bytes_commits_nothing(store: FileSystemS
     lying.lie = ""
     await engine.save(profile)
     await engine_on(store).restore(profile)
+
+
+async def test_keys_that_change_back_and_forth(store: FileSystemStore, profile: Path) -> None:
+    one, two = x25519.Identity.generate(), x25519.Identity.generate()
+    for number, key in enumerate((one, two, one, one, two, one), 1):
+        both = EncryptedStore(store, recipients=[key.to_public()], identities=[one, two])
+        grow(profile, b"%d" % number)
+        assert (await engine_on(both, generations=4).save(profile)).generation == number
+        numbers = [generation.number for generation in await engine_on(both).generations()]
+        assert numbers == sorted(numbers, reverse=True)
+        assert len(numbers) == min(number, 4)
+        await engine_on(both).restore(profile)
+
+
+async def test_other_keys_make_the_next_backup_a_full_one(store: FileSystemStore, profile: Path) -> None:
+    old, new = x25519.Identity.generate(), x25519.Identity.generate()
+
+    def encrypted(recipient: x25519.Identity, *identities: x25519.Identity) -> BackupEngine:
+        return engine_on(EncryptedStore(store, recipients=[recipient.to_public()], identities=identities))
+
+    first = encrypted(old, old)
+    for number in range(2):
+        grow(profile, b"%d" % number)
+        await first.save(profile)
+    rotated = encrypted(new, new, old)
+    assert (await rotated.save(profile)).kind == "full"
+    assert [generation.number for generation in await rotated.generations()] == [3, 2, 1]
+    only_new = encrypted(new, new)
+    await only_new.restore(profile)
+    for kind in ("incremental", "full"):
+        grow(profile, kind.encode())
+        assert (await only_new.save(profile)).kind == kind
+    # What was for the old key is gone.
+    assert [generation.number for generation in await only_new.generations()] == [5, 4, 3]
+    for generation in await only_new.generations():
+        await only_new.restore(profile, generation.number)
+    with pytest.raises(DecryptionFailed):
+        await encrypted(old, old).restore(profile)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "3", 101, 2.0])

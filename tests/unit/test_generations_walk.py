@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,6 +172,7 @@ STEPS = st.one_of(
 )
 
 
+@pytest.mark.timeout(1800 if os.environ.get("WWAUTH_SOAK") else 180)
 @settings(max_examples=300 if os.environ.get("WWAUTH_SOAK") else 12, deadline=None)
 @given(keep=st.integers(1, 3), steps=st.lists(STEPS, min_size=3, max_size=10))
 def test_the_newest_committed_generation_comes_back_and_nothing_unnamed_stays(keep: int, steps: list[Any]) -> None:

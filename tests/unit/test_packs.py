@@ -65,6 +65,7 @@ def generation_of(files: tuple[StoredFile, ...], number: int = 1) -> StoredGener
         kind="full",
         backend="leveldb",
         chromium=156,
+        recipients=None,
         content=content_digest((file.path, file.size, file.sha256) for file in files),
         files=files,
         bytes_total=sum(file.size for file in files),

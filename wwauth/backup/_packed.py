@@ -111,12 +111,14 @@ class PackedSession:
             state = self._own_commit(index, state)
         base = await self._find_base(index, state)
         plan = await in_thread(lambda stop: make_plan(tree, base, self._digests, check=stop.check))
-        if index is not None and base is not None and base == index.newest and not plan.changed:
+        same_keys = base is not None and base.recipients == facts.recipients
+        if index is not None and same_keys and base == index.newest and not plan.changed:
             if await self._remote.exists(self._session):
                 return Saved(state, None)
             raise _Gone
-        older = [g for g in index.generations if g.number not in self._damaged] if index is not None else []
-        if base is not None and (mostly_dead(base) or needs_independence(plan, older, self._keep)):
+        older = self._older(index, facts) if index is not None else []
+        stale = base is not None and (not same_keys or mostly_dead(base))
+        if stale or (base is not None and needs_independence(plan, older, self._keep)):
             plan = await in_thread(lambda stop: make_plan(tree, None, self._digests, check=stop.check))
         number = max(self._stored.generation, state.generation, state.seen) + 1
         # Noted before the commit: a profile whose note of it is lost knows its own writer.
@@ -131,6 +133,10 @@ class PackedSession:
         # What the note named is in the index's garbage by now, or deleted.
         state = replace(state, generation=number, seen=number, content=new.content, packs=True, garbage=())
         return Saved(state, new.kind, uploaded)
+
+    def _older(self, index: Index, facts: Facts) -> list[StoredGeneration]:
+        """Return the generations that can be relied on, newest first: whole ones, for the keys of today."""
+        return [g for g in index.generations if g.number not in self._damaged and g.recipients == facts.recipients]
 
     def _own_commit(self, index: Index, state: ProfileState) -> ProfileState:
         """Take over a commit of this profile whose note was lost."""
@@ -214,6 +220,7 @@ class PackedSession:
             kind=kind,
             backend=facts.backend,
             chromium=facts.chromium,
+            recipients=facts.recipients,
             content=content_digest((file.path, file.size, file.sha256) for file in files),
             files=files,
             bytes_total=sum(file.size for file in files),
@@ -221,8 +228,12 @@ class PackedSession:
 
     async def _commit(self, new: StoredGeneration, room: Path, state: ProfileState, facts: Facts) -> int:
         current = await self._reread(room, state) or Index(self._session)
-        older = [g for g in current.generations if g.number not in self._damaged]
+        older = self._older(current, facts)
+        # What is for other keys stays behind these, and goes as newer ones come.
+        others = [g for g in current.generations if g.number not in self._damaged and g not in older]
         generations = retain(new, older, self._keep)
+        generations += tuple(others[: self._keep - len(generations)])
+        generations = tuple(sorted(generations, key=lambda generation: -generation.number))
         index = Index(self._session, generations)
         upcoming = PackName(new.number + 1, self._writer)
         own = {PackName(new.number, self._writer)}

@@ -65,6 +65,7 @@ class Facts:
 
     backend: Backend
     chromium: int | None
+    recipients: str | None
     before_commit: Callable[[], None]
 
 
@@ -188,6 +189,7 @@ def plain_generation(contents: Contents) -> StoredGeneration:
         kind="full",
         backend="leveldb",
         chromium=None,
+        recipients=None,
         content=contents.stamp.content,
         files=(),
         bytes_total=contents.bytes_total,

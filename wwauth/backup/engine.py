@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import tempfile
 import time
@@ -98,6 +99,7 @@ class BackupEngine:
         self._work_dir = work_dir
         self._backend = backend
         self._chromium = chromium
+        self._store = store
         self._remote = Remote(store)
         self._state: ProfileState | None = None
         self._profile: Path | None = None
@@ -209,7 +211,7 @@ class BackupEngine:
                         user_data_dir, work / "profile", flush=flush, origin=self._origin, durable=False
                     )
                     chromium = await asyncio.to_thread(chromium_version, user_data_dir)
-                    facts = Facts(snapshot.backend, chromium, before_commit or _go_on)
+                    facts = Facts(snapshot.backend, chromium, self._recipients(), before_commit or _go_on)
                     form = self._plain or self._packed
                     saved = await form.save(work / "profile", room, state, facts)
                     if saved.state != state:
@@ -405,6 +407,11 @@ class BackupEngine:
             yield room
         finally:
             await _removed(*(folder for folder in (room, work) if folder is not None))
+
+    def _recipients(self) -> str | None:
+        """Return the digest of the keys that the store encrypts for, None for one that does not."""
+        keys = getattr(self._store, "recipients", None)
+        return hashlib.sha256("\n".join(map(str, keys)).encode()).hexdigest() if keys else None
 
     def _backup_report(self, snapshot: SnapshotReport, saved: Saved, began: float) -> BackupReport:
         return BackupReport(

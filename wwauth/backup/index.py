@@ -91,6 +91,7 @@ class StoredGeneration:
         kind: "full": all its bytes lie in packs written with it; "incremental": some lie in earlier ones.
         backend: How the browser stored: "leveldb" or "sqlite".
         chromium: The major version of the browser that wrote the profile, or None when that was not known.
+        recipients: Digest of the public keys that its packs were encrypted for; None when they were not.
         content: Digest over names, sizes and bytes of all files; empty when another program wrote it.
         files: What it consists of; empty for a plain zip, which tells only when it is unpacked.
         bytes_total: The size of its files together.
@@ -103,6 +104,7 @@ class StoredGeneration:
     kind: Kind
     backend: Backend
     chromium: int | None
+    recipients: str | None
     content: str
     files: tuple[StoredFile, ...] = field(repr=False)
     bytes_total: int

@@ -119,6 +119,7 @@ class _GenerationModel(_Model):
     kind: Kind
     backend: Backend
     chromium: Annotated[int, Field(ge=1, lt=100_000)] | None
+    recipients: _Sha256 | None
     content: _Sha256
     files: list[Annotated[int, Field(ge=0)]]
 
@@ -171,6 +172,7 @@ def _dump_generation(generation: StoredGeneration, files: dict[StoredFile, int])
         "kind": generation.kind,
         "backend": generation.backend,
         "chromium": generation.chromium,
+        "recipients": generation.recipients,
         "content": generation.content,
         "files": [files[file] for file in generation.files],
     }
@@ -271,6 +273,7 @@ def _resolve_generation(model: _GenerationModel, files: list[StoredFile]) -> Sto
         kind=model.kind,
         backend=model.backend,
         chromium=model.chromium,
+        recipients=model.recipients,
         content=model.content,
         files=chosen,
         bytes_total=total,
