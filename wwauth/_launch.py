@@ -176,7 +176,8 @@ class Launch:
                     return
                 if page.is_closed():
                     raise BrowserClosed("the browser was closed while it opened the page") from exc
-                if "net::ERR_ABORTED" in exc.message or "interrupted by another navigation" in exc.message:
+                moved = "net::ERR_ABORTED" in exc.message or "interrupted by another navigation" in exc.message
+                if moved and page.url != "about:blank":
                     return  # the page itself went on to another address
                 _log.warning("WhatsApp Web cannot be opened, trying again: %s", _first_line(exc.message))
                 await asyncio.sleep(1)
@@ -251,7 +252,9 @@ class Launch:
         try:
             await self.browser.replace_page()
             await self._prepare_page()
+            self.login.alive.clear()
             await self._within_bound(self.open_page(), "opening the page")
+            await self._within_bound(self.login.alive.wait(), "the page's first sign of life")
         except HookFailed as failure:
             self.strategy_failed(failure.error)
         except Exception as exc:

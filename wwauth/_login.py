@@ -334,20 +334,32 @@ class Login:
 
     async def _confirm_logout(self) -> None:
         """Believe the page's word of a logout when it navigates, which `_navigated` sees, or when it is unpaired after."""
-        await asyncio.sleep(_LOGOUT_NAVIGATION)
-        if await self.ask("state") in NEEDS_LOGIN:
-            self._end_logged_out()
-        else:
-            _log.warning("the page spoke of a logout, but is still logged in: nothing is deleted")
-            self._logout_look = None
+        try:
+            await asyncio.sleep(_LOGOUT_NAVIGATION)
+            if await self._state_now() in NEEDS_LOGIN:
+                self._end_logged_out()
+            else:
+                _log.warning("the page spoke of a logout, but is still logged in: nothing is deleted")
+        finally:
+            self._logout_look = None  # whatever the page does from now on, it is not that logout
 
     async def _second_look(self) -> None:
-        await asyncio.sleep(_UNPAIRED_DEBOUNCE)
-        state = await self.ask("state")
-        self._unpaired_look = None
-        if state in NEEDS_LOGIN and self._logout_look is None:
+        try:
+            await asyncio.sleep(_UNPAIRED_DEBOUNCE)
+            state = await self._state_now()
+        finally:
+            self._unpaired_look = None
+        if state is not None and state in NEEDS_LOGIN and self._logout_look is None:
             self._over.set()
             self._host.end(state)
+
+    async def _state_now(self) -> str | None:
+        """Ask for the state; None when the page is gone or another document is being loaded, which will report by itself."""
+        try:
+            state: str | None = await self.ask("state")
+        except (BrowserClosed, AuthTimeout):
+            return None
+        return state
 
     def _may_take_over(self) -> bool:
         now = time.monotonic()
