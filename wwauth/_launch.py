@@ -250,8 +250,9 @@ class Launch:
             return
         _log.warning("the page crashed: opening it anew")
         try:
-            await self.browser.replace_page()
-            await self._prepare_page()
+            async with asyncio.timeout(self.options.auth_timeout_ms / 1000):
+                await self.browser.replace_page()
+                await self._prepare_page()
             self.login.alive.clear()
             await self._within_bound(self.open_page(), "opening the page")
             await self._within_bound(self.login.alive.wait(), "the page's first sign of life")
@@ -260,7 +261,7 @@ class Launch:
         except Exception as exc:
             _log.error("the page that crashed could not be opened anew: %s", exc)
             self._browser_closed()
-            if not isinstance(exc, BrowserClosed):
+            if not isinstance(exc, BrowserClosed | TimeoutError):
                 raise
 
 

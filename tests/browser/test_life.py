@@ -541,8 +541,8 @@ async def test_a_signal_to_all_processes_ends_in_a_backup_of_the_closed_profile(
                 process.terminate()
         rest = (await program.stdout.read()).decode().split("\n")
         assert await program.wait() == -signal.SIGTERM
-        assert rest[0] in {"saved full", "disconnected BROWSER_CLOSED"}
-        assert "saved full" in rest
+        assert rest[0] in {"saved incremental", "disconnected BROWSER_CLOSED"}
+        assert "saved incremental" in rest
         assert not [text for text in rest if text.startswith(("qr", "ready"))]
         _, alive = psutil.wait_procs(group, timeout=5)
         assert not alive

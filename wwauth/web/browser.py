@@ -28,6 +28,7 @@ CLOSE_TIMEOUT = 5.0
 
 _NEW_PAGES = 3
 _NEW_PAGE_PAUSE = 0.5
+_NEW_PAGE_TIMEOUT = 8.0
 
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
@@ -115,12 +116,14 @@ class Browser(abc.ABC):
 
         for _ in range(_NEW_PAGES):
             try:
-                return await self.context.new_page()
-            except Error as exc:
-                # What killed one renderer, the system's want of memory above all, may kill the next as it starts.
-                _log.warning("no new page could be opened, trying again: %s", exc.message.splitlines()[0])
+                async with asyncio.timeout(_NEW_PAGE_TIMEOUT):
+                    return await self.context.new_page()
+            except (Error, TimeoutError) as exc:
+                # What killed one renderer, the system's want of memory above all, may kill the next as it starts; then
+                # Playwright says so, or waits for it for ever.
+                _log.warning("no new page could be opened, trying again: %s", str(exc).partition("\n")[0] or "no answer")
                 await asyncio.sleep(_NEW_PAGE_PAUSE)
-        return await self.context.new_page()
+        raise BrowserClosed("no new page could be opened in the place of one that crashed")
 
     def is_gone(self, exc: Exception) -> bool:
         """Tell whether Playwright raised this because the browser has ended."""

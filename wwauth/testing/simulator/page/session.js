@@ -157,6 +157,7 @@ export class Session {
   // -- the connection ------------------------------------------------------------------------------------------------
 
   #opened() {
+    this.#questions = []; // those of an earlier connection are answered by nobody
     if (this.models.Socket.state === 'TIMEOUT') this.#setState('OPENING');
     this.#hello();
     if (this.models.Socket.state === 'CONFLICT') return; // only a takeover ends that
