@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from wwauth.backup import BackupEngine
 from wwauth.backup.archive import look_into_archive, tree_digest
+from wwauth.backup.index import Index
 from wwauth.backup.indexfile import is_index, read_index
 from wwauth.errors import StoreUnavailable
 from wwauth.stores import MemoryStore
@@ -36,14 +37,17 @@ class Breaking(Faulty):
         super().__init__(inner)
         self.left = -1
         self.when, self.how = "before", "error"
+        self.hits = 0
         self.fault = self._count
 
     def _count(self, when: str, verb: str) -> None:
         if self.left == 0 and self.how == "crash":
+            self.hits += 1
             raise Crash
         if when == "before" and self.left > 0:
             self.left -= 1
         if self.left == 0 and when == self.when:
+            self.hits += 1
             if self.how == "crash":
                 raise Crash
             self.left = -1
@@ -107,6 +111,9 @@ class Walk:
             self.broken.left = -1
             assert report.sha256 == tree_digest_of(now, self.root)
             self.committed = now
+            if fault is None and report.kind != "unchanged":
+                # What earlier failures left goes as well.
+                assert await self.packs() - self.orphans == await self.needed()
         if archive != "packs":
             self.engine = self.new_engine()
 
@@ -124,26 +131,35 @@ class Walk:
 
     async def check(self) -> None:
         assert await self.restored() == self.committed
-        named: set[str] = set()
-        needed: set[str] = set()
-        if await self.store.session_exists(session=SESSION):
-            path = self.root / "look.zip"
-            path.unlink(missing_ok=True)
-            await self.store.extract(session=SESSION, path=path)
-            if is_index(path):
-                index = read_index(path, session=SESSION)
-                named = {name.of(SESSION) for name in index.names()}
-                needed = {name.of(SESSION) for name in index.live()}
-                kept = index.generations
-                if len(kept) == self.keep > 1:
-                    assert any(kept[0].packs().isdisjoint(older.packs()) for older in kept[1:])
-            else:
-                assert look_into_archive(path).files
-        named |= self.noted() | self.orphans
-        there = {info.session async for info in self.store.list_sessions()} - {SESSION}
-        assert needed <= there, "a pack that a generation needs is not there"
+        index = await self.index()
+        named = {name.of(SESSION) for name in index.names()} | self.noted() | self.orphans
+        kept = index.generations
+        if len(kept) == self.keep > 1:
+            assert any(kept[0].packs().isdisjoint(older.packs()) for older in kept[1:])
+        there = await self.packs()
+        assert await self.needed() <= there, "a pack that a generation needs is not there"
         assert there <= named, "a pack is there that nothing names"
         assert {path.name for path in self.profile.parent.iterdir()} <= {SESSION, f"{SESSION}.previous"}
+
+    async def index(self) -> Index:
+        """Read the index; without generations where there is none."""
+        path = self.root / "look.zip"
+        path.unlink(missing_ok=True)
+        if not await self.store.session_exists(session=SESSION):
+            return Index(SESSION)
+        await self.store.extract(session=SESSION, path=path)
+        if is_index(path):
+            return read_index(path, session=SESSION)
+        assert look_into_archive(path).files
+        return Index(SESSION)
+
+    async def packs(self) -> set[str]:
+        """Return the names of the packs in the store."""
+        return {info.session async for info in self.store.list_sessions()} - {SESSION}
+
+    async def needed(self) -> set[str]:
+        """Return the names of the packs that a generation needs."""
+        return {name.of(SESSION) for name in (await self.index()).live()}
 
     def noted(self) -> set[str]:
         """Return the packs that the profile's note names."""
@@ -212,3 +228,29 @@ async def delete(it: Walk, fault: tuple[int, str, str] | None) -> None:
         it.broken.left = -1
         it.committed = None
         assert {info.session async for info in it.store.list_sessions()} <= it.orphans
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_at_each_call_of_a_save_that_drops_a_generation(tmp_path: Path, when: str) -> None:
+    crashed = [asyncio.run(dropping_save(tmp_path / str(number), (number, when, "crash"))) for number in range(1, 20)]
+    # From the first call to the last: beyond it, nothing fails any more.
+    assert crashed == sorted(crashed, reverse=True)
+    assert 10 <= sum(crashed) < len(crashed)
+
+
+async def dropping_save(folder: Path, fault: tuple[int, str, str]) -> bool:
+    it = Walk(folder, 1)
+    it.change("grow")
+    await it.save("packs", None)
+    first = await it.packs()
+    it.change("linked anew")
+    it.change("rewrite")
+    await it.save("packs", fault)
+    happened = it.broken.hits > 0
+    await it.check()
+    it.change("linked anew")
+    it.change("grow")
+    await it.save("packs", None)
+    await it.check()
+    assert not await it.packs() & first
+    return happened
