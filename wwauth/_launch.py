@@ -98,9 +98,12 @@ class Launch:
         await self._web_version.load(self.browser)
         await self._prepare_page()
         self.task(login.run(), "login")
-        await self._within_bound(self.open_page(), "opening the page")
-        await self._within_bound(login.alive.wait(), "the page's first sign of life")
+        await self._load_page()
         await self._within_bound(asyncio.shield(login.known), "a known login state")
+
+    async def _load_page(self) -> None:
+        await self._within_bound(self._open(), "opening the page")
+        await self._within_bound(self.login.alive.wait(), "the page's first sign of life")
 
     async def _prepare_page(self) -> None:
         page = self.browser.page
@@ -161,7 +164,7 @@ class Launch:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def open_page(self) -> None:
+    async def _open(self) -> None:
         """Go to WhatsApp Web; a network that is not there yet is tried again until the bound ends."""
         from playwright.async_api import Error  # noqa: PLC0415
 
@@ -235,7 +238,7 @@ class Launch:
             self._browser_closed()
 
     def _page_crashed(self, page: Page) -> None:
-        # Told by the page, and where one crashed before anybody listened to it, by `open_page`.
+        # Told by the page, and where one crashed before anybody listened to it, by `_open`.
         if self.closing is None and self.browser.is_current(page) and page != self._crashed:
             self._crashed = page
             self.task(self._replace_page(), "page crash")
@@ -254,8 +257,7 @@ class Launch:
                 await self.browser.replace_page()
                 await self._prepare_page()
             self.login.alive.clear()
-            await self._within_bound(self.open_page(), "opening the page")
-            await self._within_bound(self.login.alive.wait(), "the page's first sign of life")
+            await self._load_page()
         except HookFailed as failure:
             self.strategy_failed(failure.error)
         except Exception as exc:

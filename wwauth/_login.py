@@ -336,7 +336,7 @@ class Login:
         """Believe the page's word of a logout when it navigates, which `_navigated` sees, or when it is unpaired after."""
         try:
             await asyncio.sleep(_LOGOUT_NAVIGATION)
-            if await self._state_now() in NEEDS_LOGIN:
+            if await self.state_now() in NEEDS_LOGIN:
                 self._end_logged_out()
             else:
                 _log.warning("the page spoke of a logout, but is still logged in: nothing is deleted")
@@ -346,15 +346,15 @@ class Login:
     async def _second_look(self) -> None:
         try:
             await asyncio.sleep(_UNPAIRED_DEBOUNCE)
-            state = await self._state_now()
+            state = await self.state_now()
         finally:
             self._unpaired_look = None
         if state is not None and state in NEEDS_LOGIN and self._logout_look is None:
             self._over.set()
             self._host.end(state)
 
-    async def _state_now(self) -> str | None:
-        """Ask for the state; None when the page is gone or another document is being loaded, which will report by itself."""
+    async def state_now(self) -> str | None:
+        """Ask for the state; None: it has none, or the page is gone, is being loaded or does not answer."""
         try:
             state: str | None = await self.ask("state")
         except (BrowserClosed, AuthTimeout):

@@ -50,9 +50,9 @@ class Relaunch:
         self._crashes = 0
 
     @property
-    def is_active(self) -> bool:
-        """Whether a start is under way, or will be."""
-        return self._task is not None and not self._task.done()
+    def active(self) -> asyncio.Task[None] | None:
+        """The start that is under way, or will be; None: there is none."""
+        return None if self._task is None or self._task.done() else self._task
 
     def is_wanted(self, launch: Launch, reason: str) -> bool:
         """Tell whether the options want the client to start again after this end."""
@@ -75,24 +75,18 @@ class Relaunch:
 
     async def cancel(self) -> bool:
         """Stop; return whether there was something to stop. A start that is under way is undone."""
-        task = self._task
-        if task is None or task.done():
+        if (task := self.active) is None:
             return False
         task.cancel()
         await asyncio.wait([task])
         return True
 
-    async def wait(self) -> None:
-        """Wait until the client has started again, or will not."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
     async def join(self) -> bool:
         """Wait for a start that is under way, end a pause; return False when the caller is to start the client."""
-        if not self.is_active or self._pausing:
+        if (task := self.active) is None or self._pausing:
             await self.cancel()
             return False
-        await self.wait()
+        await asyncio.wait([task])
         return True
 
     async def _run(self, attempts: int, *, crashed: bool) -> None:

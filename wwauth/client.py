@@ -294,13 +294,7 @@ class Client(EventEmitter):
 
     async def get_state(self) -> str | None:
         """Return the page's `Socket.state` ("CONNECTED", "UNPAIRED", …); None: it has none, or no page is there or answers."""
-        if self._launch is None:
-            return None
-        try:
-            state: str | None = await self._launch.login.ask("state")
-        except (BrowserClosed, AuthTimeout):
-            return None
-        return state
+        return await self._launch.login.state_now() if self._launch else None
 
     async def wait_for(self, event: str, *, timeout: float | None = None, predicate: Callable[..., bool] | None = None) -> Any:
         """

@@ -253,7 +253,7 @@ class Walk:
     async def _is_calm(self) -> bool:
         launch = self.client._launch
         if launch is None:
-            return not self.client._relaunch.is_active
+            return self.client._relaunch.active is None
         if launch.closing is not None or (launch.starting is not None and not launch.starting.done()):
             return False
         if self.client.info is not None:

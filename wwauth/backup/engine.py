@@ -119,10 +119,8 @@ class BackupEngine:
 
     async def exists(self) -> bool:
         """Tell whether the store has a backup of this session; `StoreError`: it cannot be told."""
-        if not await self._remote.exists(self._session):
-            return False
         if self._plain is not None:
-            return True
+            return await self._remote.exists(self._session)
         try:
             return bool(await self.generations())
         except SessionCorrupted:

@@ -282,7 +282,7 @@ export class Session {
   #accepted({ waiting, me }) {
     this.#diagnosis = 'ok';
     if (me) this.#setMe(me); // else the stored login says so
-    this.#syncedAtLeast = this.#ratchet.state.count + waiting;
+    this.#syncedAtLeast = this.#messages + waiting;
     this.#ratchet.start(this.#config.ratchet_interval);
     const { Socket } = this.models;
     this.#stage = Socket.hasSynced ? 'ready' : 'syncing';
@@ -296,7 +296,7 @@ export class Session {
     const quick = this.#config.fast_restore && this.#found.diagnosis === 'whole';
     if (!quick) {
       this.onSettled();
-      const stored = () => this.#ratchet?.state.count ?? 0;
+      const stored = () => this.#messages; // what the disk has; the ratchet counts before
       await sync(this.models, this.#config, { stored, expected: this.#syncedAtLeast, goesOn: () => this.#syncing === run });
     }
     if (this.#syncing !== run) return;
