@@ -8,11 +8,12 @@ import secrets
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 PRIVATE_DIR = 0o700
@@ -58,13 +59,13 @@ def sweep_temporaries(folder: Path, *, name: str = "*", older_than: float = 0.0)
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True, guard: AbstractContextManager[object] | None = None) -> Iterator[Path]:
     """
     Yield a temporary name; on success what was written there replaces `path` at once and durably, else it is deleted.
 
     The file is made 0600, flushed to the disk before the rename, and the folder after it, so that a crash at any moment
     leaves the old file or the new one. `durable=False` leaves out the flushing, for files that need not outlive a
-    crash of the machine.
+    crash of the machine. `guard` is held around the rename alone; when entering it raises, the old file stands.
     """
     temporary = temporary_sibling(path)
     try:
@@ -73,7 +74,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             temporary.chmod(PRIVATE_FILE)
         if durable:
             sync_file(temporary)
-        _rename(temporary, path)
+        with guard or nullcontext():
+            _rename(temporary, path)
         if durable:
             sync_dir(path.parent)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ._hooks import HookFailed, call_hook
@@ -36,7 +37,10 @@ _REFERER = "https://whatsapp.com/"
 
 STRATEGY_FAILED = "STRATEGY_FAILED"
 
-# A page that crashes this often within this many seconds is not opened again.
+# At most so many seconds between two words to the page.
+_BEAT = 5.0
+
+# A page that is lost this often within this many seconds is not opened again.
 _MAX_PAGE_CRASHES = 3
 _PAGE_CRASHES_WITHIN = 300.0
 
@@ -75,7 +79,8 @@ class Launch:
         self.end_errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_crashes: list[float] = []
-        self._crashed: Page | None = None
+        self._loading = True
+        self._lost: Page | None = None
         self._diagnostics = Diagnostics.of(client.options, client.auth_strategy)
 
     async def start(self) -> None:
@@ -98,12 +103,25 @@ class Launch:
         await self._web_version.load(self.browser)
         await self._prepare_page()
         self.task(login.run(), "login")
+        self.task(self._beat(), "heartbeat")
         await self._load_page()
         await self._within_bound(asyncio.shield(login.known), "a known login state")
 
     async def _load_page(self) -> None:
+        self._loading = True
         await self._within_bound(self._open(), "opening the page")
         await self._within_bound(self.login.alive.wait(), "the page's first sign of life")
+        self._loading = False
+
+    async def _beat(self) -> None:
+        """Tell the page for how long it may go on, and replace one that left because it was not told in time."""
+        while (left := self.auth_strategy.lease_remaining) is not None:
+            if left > 0:
+                with suppress(WWAuthError):  # a page that is being loaded has that time anew
+                    await self.login.ask("beat", {"seconds": left})
+                if not self._loading and self.browser.page.url == "about:blank":
+                    self._page_lost(self.browser.page, "was not heard of in time and left WhatsApp")
+            await asyncio.sleep(min(_BEAT, max(left, 0) / 8 + 0.05))
 
     async def _prepare_page(self) -> None:
         page = self.browser.page
@@ -111,7 +129,7 @@ class Launch:
         page.on("close", self._page_closed)
         self._diagnostics.listen(page)
         bridge = Bridge(page, self._reported)
-        await bridge.install(self.options)
+        await bridge.install(self.options, lease=self.auth_strategy.lease_remaining)
         self.login.bridge = bridge
         await call_hook(self.auth_strategy, "after_browser_initialized")
         await self._web_version.install(page)
@@ -148,6 +166,14 @@ class Launch:
             self.failure = exc
             self.end(STRATEGY_FAILED)
         self.emit(Event.ERROR, exc)
+
+    def abort(self, exc: WWAuthError) -> None:
+        """End this launch because its strategy cannot go on; an `initialize()` that is under way raises `exc`."""
+        if self.closing is None and self.starting is not None and not self.starting.done():
+            self.failure = exc
+            self.starting.cancel()
+        elif self.closing is None:
+            self.strategy_failed(exc)
 
     def task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a task that ends with this launch, and whose exception is emitted as `error`."""
@@ -239,19 +265,23 @@ class Launch:
 
     def _page_crashed(self, page: Page) -> None:
         # Told by the page, and where one crashed before anybody listened to it, by `_open`.
-        if self.closing is None and self.browser.is_current(page) and page != self._crashed:
-            self._crashed = page
-            self.task(self._replace_page(), "page crash")
+        self._page_lost(page, "crashed")
+
+    def _page_lost(self, page: Page, why: str) -> None:
+        if self.closing is None and self.browser.is_current(page) and page != self._lost:
+            self._lost = page
+            self._loading = True
+            _log.warning("the page %s: opening it anew", why)
+            self.task(self._replace_page(), "page lost")
 
     async def _replace_page(self) -> None:
-        """Open another page in place of one whose renderer has crashed: Playwright's page object never recovers."""
+        """Open another page in place of one that is lost: Playwright's page object never recovers from a crash."""
         now = time.monotonic()
         self._page_crashes = [crash for crash in self._page_crashes if now - crash < _PAGE_CRASHES_WITHIN] + [now]
         if len(self._page_crashes) > _MAX_PAGE_CRASHES:
-            _log.error("the page crashed %d times in a row: closing the browser", len(self._page_crashes))
+            _log.error("the page was lost %d times in a row: closing the browser", len(self._page_crashes))
             self._browser_closed()
             return
-        _log.warning("the page crashed: opening it anew")
         try:
             async with asyncio.timeout(self.options.auth_timeout_ms / 1000):
                 await self.browser.replace_page()
@@ -261,7 +291,7 @@ class Launch:
         except HookFailed as failure:
             self.strategy_failed(failure.error)
         except Exception as exc:
-            _log.error("the page that crashed could not be opened anew: %s", exc)
+            _log.error("the page could not be opened anew: %s", exc)
             self._browser_closed()
             if not isinstance(exc, BrowserClosed | TimeoutError):
                 raise

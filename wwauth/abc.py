@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
     from pathlib import Path
+    from types import TracebackType
+    from typing import Self
 
     from .client import Client
 
-__all__ = ["AuthStrategy", "AuthenticationNeeded", "SessionInfo", "Store", "StoreFeatures"]
+__all__ = ["AuthStrategy", "AuthenticationNeeded", "Lease", "SessionInfo", "Store", "StoreFeatures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,14 @@ class AuthStrategy:
     """The Chromium user-data folder to use, read after `before_browser_initialized`; None: a throw-away profile."""
 
     client: Client
+
+    lease_remaining: float | None = None
+    """
+    For how many seconds from now this process may still use the login; None: without end.
+
+    Asked again and again while a page is open. The page is told, too, and leaves WhatsApp when that time has passed without
+    another word: a process that is frozen leaves no live login behind.
+    """
 
     def setup(self, client: Client) -> None:
         """Bind this strategy to its client; a strategy serves one client."""
@@ -134,6 +144,50 @@ class StoreFeatures:
     encrypted: bool = False
 
 
+class Lease(abc.ABC):
+    """
+    One holder's claim on a session's name, which ends by itself when it is not renewed; given out by `Store.lease`.
+
+    `async with` takes it and gives it back. Nothing happens before; a lease is entered once.
+
+    Attributes:
+        fence: A number that grows with each new holder, from 1 on; set once the lease was taken. `save` and `delete` take
+            it and refuse whoever was overtaken, so that safety does not hang on clocks.
+    """
+
+    fence: int
+
+    @abc.abstractmethod
+    async def __aenter__(self) -> Self:
+        """
+        Take the lease: at once when it is free or has run out, and from an earlier holder of the same name.
+
+        Raises:
+            SessionInUse: Somebody else holds it; `.holder` names whom.
+            StoreError: The store cannot tell.
+        """
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        await self.release()
+
+    @abc.abstractmethod
+    async def renew(self) -> None:
+        """
+        Keep it for another `ttl` from now; one that has run out, too, as long as nobody else took it.
+
+        Raises:
+            LeaseLost: Somebody else took it.
+            StoreError: The store cannot tell.
+        """
+
+    @abc.abstractmethod
+    async def release(self) -> None:
+        """Give it back, so that the next holder need not wait; one that was lost or given back is no error."""
+
+
 class Store(abc.ABC):
     """
     Keeps archives under names. Four coroutines are all that a plug-in must write.
@@ -143,6 +197,9 @@ class Store(abc.ABC):
 
     "The store cannot be reached" is `StoreUnavailable`, never `False` and never an empty answer. An exception that is
     not a `WWAuthError` is taken for `StoreUnavailable` and raised from it.
+
+    A store with leases also takes `fence=` in `save` and `delete`: the number of the lease on that very name. In the same
+    atomic step as the write it refuses a holder who was overtaken, with `LeaseLost`. Without `fence` it does not ask.
     """
 
     features: ClassVar[StoreFeatures] = StoreFeatures()
@@ -175,6 +232,14 @@ class Store(abc.ABC):
     def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
         """Iterate over what is stored under names that begin with `prefix`; only where `features.listing` is true."""
         raise ConfigurationError(f"{type(self).__name__} cannot list its sessions (prefix {prefix!r})")
+
+    def lease(self, *, session: str, holder: str, ttl: float) -> Lease:
+        """
+        Return a lease on a name, not taken yet; only where `features.leases` is true.
+
+        `holder` names who wants it, `ttl` is for how many seconds a lease lasts that is not renewed.
+        """
+        raise ConfigurationError(f"{type(self).__name__} has no leases (session {session!r}, holder {holder!r}, ttl {ttl!r})")
 
     async def close(self) -> None:  # noqa: B027 - most stores open nothing
         """Close what the store itself opened, never what it was given; idempotent."""

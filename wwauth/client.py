@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
 
     from .abc import AuthStrategy
+    from .errors import WWAuthError
 
 __all__ = ["Client", "ClientInfo"]
 
@@ -405,6 +406,15 @@ class Client(EventEmitter):
         if self._launch is not None and self._launch.closing is None:
             with suppress(BrowserClosed):
                 await flush_local_storage(self._launch.browser.context)
+
+    def fail(self, exc: WWAuthError) -> None:
+        """
+        End this launch because its strategy cannot go on, from outside of a hook; nothing when none is under way.
+
+        An `initialize()` that has not returned raises `exc`; later, `error(exc)` and `disconnected('STRATEGY_FAILED')` follow.
+        """
+        if self._launch is not None:
+            self._launch.abort(exc)
 
     # What a login asks of its client --------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from wwauth._files import PRIVATE_DIR, PRIVATE_FILE, remove_tree, sweep_temporar
 from wwauth._names import check_session_name
 from wwauth._store import check_store
 from wwauth._threads import Stop, in_thread
-from wwauth.abc import SessionInfo, Store, StoreFeatures
+from wwauth.abc import Lease, SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, DecryptionFailed, StoreError, StoreUnavailable
 
 from ._cipher import decrypt, encrypt
@@ -158,11 +158,11 @@ class EncryptedStore(Store):
             raise ConfigurationError(f"{type(self._inner).__name__} cannot list its sessions (prefix {prefix!r})")
         return self._inner.list_sessions(prefix=prefix)
 
-    def lease(self, *, session: str, holder: str, ttl: float) -> Any:
+    def lease(self, *, session: str, holder: str, ttl: float) -> Lease:
         """Return the inner store's lease."""
         if not self.features.leases:
             raise ConfigurationError(f"{type(self._inner).__name__} has no leases (session {session!r})")
-        return self._inner.lease(session=check_session_name(session), holder=holder, ttl=ttl)  # type: ignore[attr-defined]
+        return self._inner.lease(session=check_session_name(session), holder=holder, ttl=ttl)
 
     @asynccontextmanager
     async def _on_its_way(self, session: str, beside: Path, check: Callable[[], None]) -> AsyncIterator[Path]:

@@ -15,6 +15,8 @@ from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, SessionNotFound, StoreUnavailable
 
+from ._filelease import FileLeases
+from ._lease import StoreLease
 from ._local import CHUNK, check_path, check_prefix, open_source, read_source, store_errors, write_private, write_target
 
 if TYPE_CHECKING:
@@ -45,9 +47,12 @@ class FileSystemStore(Store):
     `StoreUnavailable`: such a folder is never made anew. Only a folder that was never there holds no sessions; with
     `create=False` that is `StoreUnavailable` as well. Use it for a disk that may not be mounted when the program
     starts, and name a folder on that disk, not the place where it is mounted.
+
+    Leases lie beside the archives as `.<session>.lease`, each with a lock file, for those who work on the same folder, also
+    over a network file system that has locks. Both files stay: the next lease must have a larger fence.
     """
 
-    features: ClassVar[StoreFeatures] = StoreFeatures(listing=True)
+    features: ClassVar[StoreFeatures] = StoreFeatures(listing=True, leases=True)
 
     def __init__(self, folder: str | os.PathLike[str], *, create: bool = True) -> None:
         # Absolute from the start: a later chdir() must not move the logins.
@@ -56,6 +61,7 @@ class FileSystemStore(Store):
         self._seen = False
         self._mounted = False
         self._warned = False
+        self._leases = FileLeases(self._folder, self._prepare)
 
     def __repr__(self) -> str:
         return f"FileSystemStore({str(self._folder)!r})"
@@ -80,12 +86,13 @@ class FileSystemStore(Store):
 
         return await in_thread(look)
 
-    async def save(self, *, session: str, path: str | os.PathLike[str]) -> None:
+    async def save(self, *, session: str, path: str | os.PathLike[str], fence: int | None = None) -> None:
         """
         Store the archive that lies at `path`, all or nothing.
 
         Raises:
             ConfigurationError: `path` is no file that can be read.
+            LeaseLost: `fence` is that of a holder who was overtaken.
             StoreFull, StoreDenied, StoreUnavailable: The folder does not take it.
             StoreError: `path` could not be read to its end, or changed meanwhile.
         """
@@ -96,7 +103,7 @@ class FileSystemStore(Store):
             with open_source(source_path) as source, store_errors(f"save session {session!r} in {self._folder}"):
                 self._prepare()
                 self._find(archive)
-                with replacing(archive) as temporary:
+                with replacing(archive, guard=self._leases.guard(session, fence)) as temporary:
                     write_private(temporary, read_source(source, stop.check))
                     stop.check()
 
@@ -132,13 +139,14 @@ class FileSystemStore(Store):
 
         await in_thread(copy)
 
-    async def delete(self, *, session: str) -> None:
+    async def delete(self, *, session: str, fence: int | None = None) -> None:
         """
         Delete the archive, and what crashed writers left of it; a name that is not there is no error.
 
         A `save` of the same session that is under way elsewhere fails.
 
         Raises:
+            LeaseLost: `fence` is that of a holder who was overtaken.
             StoreUnavailable, StoreDenied: It could not be deleted, or another writer has put it back.
         """
         archive = self._archive(session)
@@ -147,8 +155,9 @@ class FileSystemStore(Store):
             with store_errors(f"delete session {session!r} in {self._folder}"):
                 if not self._look():
                     return
-                if self._find(archive):
-                    archive.unlink(missing_ok=True)
+                with self._leases.guard(session, fence):
+                    if self._find(archive):
+                        archive.unlink(missing_ok=True)
                 sweep_temporaries(self._folder, name=archive.name)
                 sync_dir(self._folder)
                 if self._find(archive):
@@ -157,6 +166,10 @@ class FileSystemStore(Store):
                     )
 
         await in_thread(remove)
+
+    def lease(self, *, session: str, holder: str, ttl: float) -> StoreLease:
+        """Return a lease on a name, for `ttl` seconds unless it is renewed."""
+        return StoreLease(self._leases, session=session, holder=holder, ttl=ttl)
 
     async def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
         """

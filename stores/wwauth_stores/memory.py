@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,6 +12,7 @@ from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import SessionNotFound
 
+from ._lease import StoreLease, in_use, overtaken
 from ._local import check_path, check_prefix, open_source, read_source, write_target
 
 if TYPE_CHECKING:
@@ -27,6 +29,43 @@ class _Archive:
     info: SessionInfo
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    holder: str | None
+    fence: int
+    until: float
+
+
+class _Leases:
+    """The leases of one store; no step awaits, so each is atomic."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, _Claim] = {}
+
+    async def claim(self, session: str, holder: str, ttl: float) -> int:
+        now = time.monotonic()
+        before = self._claims.get(session, _Claim(None, 0, now))
+        if before.holder not in {None, holder} and now < before.until:
+            raise in_use(session, str(before.holder))
+        self._claims[session] = _Claim(holder, before.fence + 1, now + ttl)
+        return before.fence + 1
+
+    async def renew(self, session: str, fence: int, ttl: float) -> None:
+        self.check(session, fence)
+        self._claims[session] = replace(self._claims[session], until=time.monotonic() + ttl)
+
+    async def release(self, session: str, fence: int) -> None:
+        claim = self._claims.get(session)
+        if claim is not None and claim.fence == fence:
+            # Its fence stays, so that the next one is a larger one.
+            self._claims[session] = replace(claim, holder=None)
+
+    def check(self, session: str, fence: int | None) -> None:
+        claim = self._claims.get(session)
+        if fence is not None and (claim is None or claim.fence != fence):
+            raise overtaken(session, claim.holder if claim else None)
+
+
 class MemoryStore(Store):
     """
     Keeps archives in memory, for tests and for programs that only move a login: they are gone with the process.
@@ -34,10 +73,11 @@ class MemoryStore(Store):
     Each archive is held whole, by design; on its way in and out it is streamed. Two stores share nothing.
     """
 
-    features: ClassVar[StoreFeatures] = StoreFeatures(listing=True)
+    features: ClassVar[StoreFeatures] = StoreFeatures(listing=True, leases=True)
 
     def __init__(self) -> None:
         self._archives: dict[str, _Archive] = {}
+        self._leases = _Leases()
 
     def __repr__(self) -> str:
         return f"MemoryStore(<{len(self._archives)} sessions>)"
@@ -46,12 +86,13 @@ class MemoryStore(Store):
         """Tell whether an archive is stored under this name."""
         return check_session_name(session) in self._archives
 
-    async def save(self, *, session: str, path: str | os.PathLike[str]) -> None:
+    async def save(self, *, session: str, path: str | os.PathLike[str], fence: int | None = None) -> None:
         """
         Store the archive that lies at `path`, all or nothing.
 
         Raises:
             ConfigurationError: `path` is no file that can be read.
+            LeaseLost: `fence` is that of a holder who was overtaken.
             StoreError: It could not be read to its end, or changed meanwhile.
         """
         name = check_session_name(session)
@@ -62,6 +103,7 @@ class MemoryStore(Store):
                 return tuple(read_source(source, stop.check))
 
         chunks = await in_thread(read)
+        self._leases.check(name, fence)
         old = self._archives.get(name)
         revision = 1 if old is None or old.info.revision is None else old.info.revision + 1
         info = SessionInfo(name, sum(map(len, chunks)), datetime.now(UTC), revision)
@@ -90,9 +132,15 @@ class MemoryStore(Store):
 
         await in_thread(lambda stop: write_target(target, checked(stop)))
 
-    async def delete(self, *, session: str) -> None:
-        """Delete the archive; a name that is not there is no error."""
-        self._archives.pop(check_session_name(session), None)
+    async def delete(self, *, session: str, fence: int | None = None) -> None:
+        """Delete the archive; a name that is not there is no error. `LeaseLost`: `fence` is that of an overtaken holder."""
+        name = check_session_name(session)
+        self._leases.check(name, fence)
+        self._archives.pop(name, None)
+
+    def lease(self, *, session: str, holder: str, ttl: float) -> StoreLease:
+        """Return a lease on a name, for `ttl` seconds unless it is renewed."""
+        return StoreLease(self._leases, session=session, holder=holder, ttl=ttl)
 
     async def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
         """Iterate, in the order of their names, over what is stored under names that begin with `prefix`."""

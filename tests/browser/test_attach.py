@@ -18,8 +18,9 @@ import psutil
 import pytest
 
 from wwauth import AuthStrategy, Client, LocalAuth, NoAuth
+from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
-from wwauth.web.processes import is_running, kill_tree
+from wwauth.web.processes import kill_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

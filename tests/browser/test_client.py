@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from wwauth import AuthenticationNeeded, AuthStrategy, Client, LocalAuth
+from wwauth._processes import is_running
 from wwauth.errors import (
     AuthTimeout,
     BrowserClosed,
@@ -26,7 +27,7 @@ from wwauth.errors import (
     SessionInUse,
     StrategyError,
 )
-from wwauth.web.processes import is_running, kill_tree, profile_owner
+from wwauth.web.processes import kill_tree, profile_owner
 
 from .simulated import both_addresses, by_turns
 

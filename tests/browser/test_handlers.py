@@ -12,8 +12,8 @@ from playwright.async_api import async_playwright
 
 from wwauth import AuthStrategy, LocalAuth
 from wwauth._launch import Launch
+from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, StrategyError
-from wwauth.web.processes import is_running
 
 from .conftest import EVENTS
 

@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from wwauth import AuthStrategy, LocalAuth, RemoteAuth
+from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, BrowserClosed, SessionClosed, SessionCorrupted
 from wwauth.stores import FileSystemStore
 from wwauth.testing import Simulator
-from wwauth.web.processes import is_running, kill_tree
+from wwauth.web.processes import kill_tree
 
 from .simulated import both_addresses, by_turns
 

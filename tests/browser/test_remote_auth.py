@@ -184,9 +184,9 @@ class _Down(MemoryStore):
         self._check()
         return await super().session_exists(session=session)
 
-    async def save(self, *, session: str, path: str | os.PathLike[str]) -> None:
+    async def save(self, *, session: str, path: str | os.PathLike[str], fence: int | None = None) -> None:
         self._check()
-        await super().save(session=session, path=path)
+        await super().save(session=session, path=path, fence=fence)
 
     def _check(self) -> None:
         if self.down:
@@ -208,7 +208,7 @@ class _Hidden(Store):
     async def extract(self, *, session: str, path: Path) -> None:
         raise AssertionError
 
-    async def delete(self, *, session: str) -> None:
+    async def delete(self, *, session: str, fence: int | None = None) -> None:
         raise AssertionError
 
 

@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyrage import x25519
 
-from wwauth.errors import ConfigurationError, DecryptionFailed, SessionNotFound, StoreUnavailable
-from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore, StoreFeatures
+from wwauth.errors import (
+    ConfigurationError,
+    DecryptionFailed,
+    LeaseLost,
+    SessionInUse,
+    SessionNotFound,
+    StoreUnavailable,
+)
+from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore
 from wwauth.testing.store_contract import StoreContract
 
 if TYPE_CHECKING:
@@ -217,7 +224,7 @@ async def test_a_store_that_writes_nothing_is_found_out(tmp_path: Path) -> None:
 class TestPassesThrough:
     def test_features(self) -> None:
         features = encrypted(MemoryStore()).features
-        assert (features.listing, features.leases, features.encrypted) == (True, False, True)
+        assert (features.listing, features.leases, features.encrypted) == (True, True, True)
         assert not MemoryStore.features.encrypted
 
     async def test_listing_and_delete(self, archive: Path) -> None:
@@ -254,14 +261,18 @@ class TestPassesThrough:
             store.lease(session="one", holder="me", ttl=1)
         await store.close()
 
-    async def test_leases(self) -> None:
-        class Leasing(MemoryStore):
-            features = StoreFeatures(leases=True)
-
-            def lease(self, *, session: str, holder: str, ttl: float) -> object:
-                return session, holder, ttl
-
-        assert encrypted(Leasing()).lease(session="one", holder="me", ttl=5) == ("one", "me", 5)
+    async def test_leases_are_the_inner_store_s(self, archive: Path) -> None:
+        store = encrypted(inner := MemoryStore())
+        async with store.lease(session="one", holder="me", ttl=60) as lease:
+            await store.save(session="one", path=archive, fence=lease.fence)
+            with pytest.raises(SessionInUse, match="me"):
+                await inner.lease(session="one", holder="you", ttl=60).__aenter__()
+            async with inner.lease(session="one", holder="me", ttl=60):
+                with pytest.raises(LeaseLost):
+                    await store.save(session="one", path=archive, fence=lease.fence)
+                with pytest.raises(LeaseLost):
+                    await store.delete(session="one", fence=lease.fence)
+        assert await store.session_exists(session="one")
 
     async def test_the_inner_store_stays_open(self) -> None:
         class Closing(MemoryStore):

@@ -33,7 +33,7 @@ def profile(tmp_path: Path) -> Path:
 
 
 def engine_on(store: Any, **options: Any) -> BackupEngine:
-    return BackupEngine(store, **{"session": SESSION, "origin": ORIGIN, **options})
+    return BackupEngine(store, **{"session": SESSION, "origin": ORIGIN, "grace": 0, **options})
 
 
 def grow(profile: Path, text: bytes = b"more") -> None:
@@ -347,7 +347,7 @@ async def test_a_commit_in_the_middle_of_anothers_save_wins(tmp_path: Path, stor
             if session != SESSION:
                 await theirs.save(elsewhere)
 
-    mine._remote._store = Between(store)
+    mine._remote.store = Between(store)
     with pytest.raises(LeaseLost, match="generation 2"):
         await mine.save(profile)
     assert stored(store) == {SESSION} | all_packs(index_of(store))

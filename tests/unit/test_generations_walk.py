@@ -69,7 +69,7 @@ class Walk:
         self.orphans: set[str] = set()
 
     def new_engine(self, archive: str = "packs") -> BackupEngine:
-        return BackupEngine(self.broken, session=SESSION, origin=ORIGIN, archive=archive, generations=self.keep)
+        return BackupEngine(self.broken, session=SESSION, origin=ORIGIN, archive=archive, generations=self.keep, grace=0)
 
     def change(self, kind: str) -> None:
         if kind == "grow":

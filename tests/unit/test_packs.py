@@ -207,7 +207,7 @@ def test_a_frame_that_wants_a_large_window_is_refused(tmp_path: Path) -> None:
 def index(packed: tuple[Path, Pack, tuple[StoredFile, ...]]) -> Index:
     _, _, files = packed
     newer = replace(generation_of(files[1:], 2), kind="incremental")
-    return Index(SESSION, (newer, generation_of(files)), frozenset({PackName(3, "ffffffff")}))
+    return Index(SESSION, (newer, generation_of(files)), {PackName(3, "ffffffff"): None}, 7)
 
 
 def document(index: Index, tmp_path: Path) -> Any:

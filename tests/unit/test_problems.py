@@ -36,11 +36,11 @@ class WatchedStore(FileSystemStore):
         self.names.add(session)
         return await super().session_exists(session=session)
 
-    async def save(self, *, session: str, path: str | os.PathLike[str]) -> None:
+    async def save(self, *, session: str, path: str | os.PathLike[str], fence: int | None = None) -> None:
         self.names.add(session)
         self._note(Path(path))
         assert Path(path).is_file()
-        await super().save(session=session, path=path)
+        await super().save(session=session, path=path, fence=fence)
 
     async def extract(self, *, session: str, path: str | os.PathLike[str]) -> None:
         self.names.add(session)
@@ -48,9 +48,9 @@ class WatchedStore(FileSystemStore):
         assert not Path(path).exists()
         await super().extract(session=session, path=path)
 
-    async def delete(self, *, session: str) -> None:
+    async def delete(self, *, session: str, fence: int | None = None) -> None:
         self.names.add(session)
-        await super().delete(session=session)
+        await super().delete(session=session, fence=fence)
 
     def _note(self, path: Path) -> None:
         assert path.is_absolute()
@@ -130,7 +130,7 @@ async def test_logout_of_a_client_that_never_started(tmp_path: Path, *, keep: bo
 
 
 class DownStore(MemoryStore):
-    async def delete(self, *, session: str) -> None:
+    async def delete(self, *, session: str, fence: int | None = None) -> None:
         raise StoreUnavailable(f"{session} cannot be deleted now")
 
 

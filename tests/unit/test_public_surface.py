@@ -28,7 +28,7 @@ PUBLIC = {
         "WWAuthError",
         "__version__",
     ],
-    "wwauth.abc": ["AuthStrategy", "AuthenticationNeeded", "SessionInfo", "Store", "StoreFeatures"],
+    "wwauth.abc": ["AuthStrategy", "AuthenticationNeeded", "Lease", "SessionInfo", "Store", "StoreFeatures"],
     "wwauth.errors": [
         "AuthTimeout",
         "AuthenticationFailed",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wwauth import Client, RemoteAuth
+from wwauth.abc import Store
 from wwauth.backup import BackupEngine
-from wwauth.errors import ConfigurationError, SessionCorrupted, StoreUnavailable
+from wwauth.errors import ConfigurationError, LeaseLost, SessionCorrupted, SessionInUse, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 
 from .profiles import ORIGIN, make_profile
@@ -160,3 +161,64 @@ async def test_packs_are_the_default_and_the_peers_archive_is_chosen(tmp_path: P
 def test_a_wrong_number_of_generations_is_named(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="generations"):
         RemoteAuth(store=MemoryStore(), generations=value)
+
+
+async def test_another_host_that_holds_the_login_is_named(tmp_path: Path, store: FileSystemStore, here: Path) -> None:
+    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=60).__aenter__()
+    with pytest.raises(SessionInUse, match="web-2") as caught:
+        await start(store, tmp_path / "here", lease_ttl_ms=1000)
+    assert caught.value.holder == "web-2, pid 7 (elsewhere)"
+    assert await start(store, tmp_path / "here", lease=False) is None
+    await held.release()
+    assert await start(store, tmp_path / "here") is None
+
+
+async def test_a_crashed_host_is_waited_for_for_one_lease(tmp_path: Path, store: FileSystemStore, here: Path) -> None:
+    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=1).__aenter__()
+    assert await start(store, tmp_path / "here", lease_ttl_ms=1000) is None
+    with pytest.raises(LeaseLost):
+        await held.renew()
+
+
+async def test_the_lease_is_held_from_the_start_to_the_end(tmp_path: Path, store: FileSystemStore, here: Path) -> None:
+    strategy = RemoteAuth(store=store, client_id="one", data_path=tmp_path / "here")
+    assert strategy.lease_remaining is None or strategy.status.holder is None
+    Client(auth_strategy=strategy, web_url=ORIGIN, handle_signals=False)
+    await strategy.before_browser_initialized()
+    holder = strategy.status.holder
+    assert holder is not None
+    assert 40 < (strategy.lease_remaining or 0) <= 48
+    with pytest.raises(SessionInUse) as caught:
+        await store.lease(session=SESSION, holder="another", ttl=60).__aenter__()
+    assert caught.value.holder == holder
+    await strategy.destroy()
+    assert strategy.status.holder is None
+    async with store.lease(session=SESSION, holder="another", ttl=60):
+        pass
+
+
+async def test_a_store_of_four_methods_is_used_with_a_warning(
+    tmp_path: Path, here: Path, store: FileSystemStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mine(Store):
+        async def session_exists(self, *, session: str) -> bool:
+            return await store.session_exists(session=session)
+
+        async def save(self, *, session: str, path: Path) -> None:
+            await store.save(session=session, path=path)
+
+        async def extract(self, *, session: str, path: Path) -> None:
+            await store.extract(session=session, path=path)
+
+        async def delete(self, *, session: str) -> None:
+            await store.delete(session=session)
+
+    assert await start(Mine(), tmp_path / "there") is not None
+    assert await start(Mine(), tmp_path / "there") is None
+    assert len([record for record in caplog.records if "Mine has no leases" in record.getMessage()]) == 1
+
+
+@pytest.mark.parametrize("ttl", [999, 0, -1, True, float("nan"), float("inf"), "60000", None])
+def test_wrong_times_of_a_lease_are_refused(store: FileSystemStore, ttl: Any) -> None:
+    with pytest.raises(ConfigurationError, match="lease_ttl_ms"):
+        RemoteAuth(store=store, lease_ttl_ms=ttl)

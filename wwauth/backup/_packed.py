@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .._threads import in_thread
@@ -50,13 +51,15 @@ class PackedSession:
         remote: The store.
         session: The name there.
         keep: How many generations are kept.
+        grace: For how many seconds a pack stays that no generation needs any more.
         note: Writes down what the profile is to tell; never raises.
     """
 
-    def __init__(self, remote: Remote, session: str, *, keep: int, note: Callable[[ProfileState], None]) -> None:
+    def __init__(self, remote: Remote, session: str, *, keep: int, grace: float, note: Callable[[ProfileState], None]) -> None:
         self._remote = remote
         self._session = session
         self._keep = keep
+        self._grace = timedelta(seconds=grace)
         self._note = note
         self._writer = new_token()
         self._digests = Digests()
@@ -83,23 +86,15 @@ class PackedSession:
             StoreError: The store did not take it; what it held stands.
         """
         try:
+            with suppress(_Gone):
+                return await self._save(tree, room, state, facts)
+            self._stored = self._base = None
             return await self._save(tree, room, state, facts)
-        except _Gone:
-            return await self._save_anew(tree, room, state, facts)
-        except BaseException:
+        except BaseException as exc:
             # What the store holds now is not known: a commit that failed may have been taken all the same.
             self._stored = None
-            raise
-
-    async def _save_anew(self, tree: Path, room: Path, state: ProfileState, facts: Facts) -> Saved:
-        self._stored = self._base = None
-        try:
-            return await self._save(tree, room, state, facts)
-        except _Gone as exc:
-            self._stored = None
-            raise StoreUnavailable(f"{self._session} was deleted or replaced again and again while it was saved") from exc
-        except BaseException:
-            self._stored = None
+            if isinstance(exc, _Gone):
+                raise StoreUnavailable(f"{self._session} was deleted or replaced again and again while it was saved") from exc
             raise
 
     async def _save(self, tree: Path, room: Path, state: ProfileState, facts: Facts) -> Saved:
@@ -192,7 +187,7 @@ class PackedSession:
         index = await self._reread(room, state)
         if index is None:
             raise _Gone
-        return await self._put(replace(index, garbage=index.garbage | {name}), room)
+        return await self._put(replace(index, garbage={**index.garbage, name: None}), room)
 
     async def _read_back(self, name: str, packed: Path, room: Path, state: ProfileState) -> None:
         back = room / "back.zip"
@@ -234,18 +229,21 @@ class PackedSession:
         generations = retain(new, older, self._keep)
         generations += tuple(others[: self._keep - len(generations)])
         generations = tuple(sorted(generations, key=lambda generation: -generation.number))
-        index = Index(self._session, generations)
+        index = Index(self._session, generations, fence=current.fence)
         upcoming = PackName(new.number + 1, self._writer)
         own = {PackName(new.number, self._writer)}
         if not referenced([new]) - own <= current.live():
             raise _Gone
         left = (current.names() | set(state.garbage)) - self._swept - index.live()
         facts.before_commit()
-        index = replace(index, garbage=frozenset(left | {upcoming}))
-        uploaded = await self._put(index, room)
+        now = datetime.now(UTC).replace(microsecond=0)
+        # A clock that is ahead of ours began the time that is still to pass.
+        garbage = {name: min(current.garbage.get(name) or now, now) for name in left}
+        uploaded = await self._put(replace(index, garbage={**garbage, upcoming: None}), room)
         self._base = new
         # Only now is anything deleted: the packs of the newest generation and its index have been read back.
-        self._swept |= left - await sweep(self._remote, self._session, left)
+        due = {name for name, since in garbage.items() if now - since >= self._grace}
+        self._swept |= due - await sweep(self._remote, self._session, due)
         return uploaded
 
     async def _reread(self, room: Path, state: ProfileState) -> Index | None:
@@ -275,6 +273,8 @@ class PackedSession:
 
     async def _put(self, index: Index, room: Path) -> int:
         """Save the index and read it back; return its size."""
+        if self._remote.lease is not None:
+            index = replace(index, fence=self._remote.lease.fence)
         path = room / "index.zip"
         written = await in_thread(lambda _: write_index(index, path))
         if await in_thread(lambda _: read_index(path, session=self._session)) != index:

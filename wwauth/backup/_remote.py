@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable, WWAuthError
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from ..abc import Store
+    from ..abc import Lease, Store
 
 # A store that is silent for so long is one that cannot be reached; a large archive may take its time.
 _ANSWER_TIMEOUT = 60.0
@@ -20,35 +21,48 @@ _TRANSFER_TIMEOUT = 3600.0
 
 
 class Remote:
-    """Calls a store; silence, and what wwauth does not know, are `StoreUnavailable`, never "no such session"."""
+    """
+    Calls a store; silence, and what wwauth does not know, are `StoreUnavailable`, never "no such session".
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Attributes:
+        lease: The lease on the session's name; its fence goes with each write there. None: there is none. Packs need no
+            fence: nobody but their writer has their names.
+    """
+
+    def __init__(self, store: Store, session: str) -> None:
+        self.store = store
+        self.lease: Lease | None = None
+        self._session = session
+        self._fenced = _takes_fence(store)
 
     async def exists(self, name: str) -> bool:
         """Tell whether an archive is stored under this name."""
-        async with self._call("session_exists", name, _ANSWER_TIMEOUT):
-            return bool(await self._store.session_exists(session=name))
+        async with self.call("session_exists", name, _ANSWER_TIMEOUT):
+            return bool(await self.store.session_exists(session=name))
 
     async def save(self, name: str, path: Path) -> None:
         """Store the archive at `path`."""
-        async with self._call("save", name, _TRANSFER_TIMEOUT):
-            await self._store.save(session=name, path=path)
+        async with self.call("save", name, _TRANSFER_TIMEOUT):
+            await self.store.save(session=name, path=path, **self._fence(name))
 
     async def extract(self, name: str, path: Path) -> None:
         """Write the archive to the new file `path`; `SessionNotFound`: there is none."""
-        async with self._call("extract", name, _TRANSFER_TIMEOUT):
-            await self._store.extract(session=name, path=path)
+        async with self.call("extract", name, _TRANSFER_TIMEOUT):
+            await self.store.extract(session=name, path=path)
         if not await asyncio.to_thread(path.is_file):
             raise StoreUnavailable(f"{self._where('extract', name)} returned without writing the archive")
 
     async def delete(self, name: str) -> None:
         """Delete the archive, if there is one."""
-        async with self._call("delete", name, _ANSWER_TIMEOUT):
-            await self._store.delete(session=name)
+        async with self.call("delete", name, _ANSWER_TIMEOUT):
+            await self.store.delete(session=name, **self._fence(name))
+
+    def _fence(self, name: str) -> dict[str, Any]:
+        return {"fence": self.lease.fence} if self.lease is not None and name == self._session and self._fenced else {}
 
     @asynccontextmanager
-    async def _call(self, verb: str, name: str, timeout: float) -> AsyncIterator[None]:
+    async def call(self, verb: str, name: str, timeout: float) -> AsyncIterator[None]:
+        """Do what is within in `timeout` seconds, and know its errors; `verb` names it."""
         try:
             async with asyncio.timeout(timeout) as bound:
                 yield
@@ -61,4 +75,10 @@ class Remote:
             raise StoreUnavailable(f"{self._where(verb, name)} failed: {type(exc).__name__}") from exc
 
     def _where(self, verb: str, name: str) -> str:
-        return f"{type(self._store).__name__}.{verb}({name!r})"
+        return f"{type(self.store).__name__}.{verb}({name!r})"
+
+
+def _takes_fence(store: Store) -> bool:
+    """Tell whether `save` and `delete` know the word: a subclass of a store with leases may have its own, as older ones do."""
+    methods = [inspect.signature(method).parameters for method in (store.save, store.delete)]
+    return all("fence" in names or any(p.kind is p.VAR_KEYWORD for p in names.values()) for names in methods)

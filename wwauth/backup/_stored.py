@@ -169,7 +169,7 @@ async def delete_session(
         kept = tuple(generation for generation in index.generations if keep(generation))
         names |= index.names() - referenced(kept)
         path = room / "index.zip"
-        await in_thread(lambda _: write_index(replace(index, generations=kept, garbage=frozenset(names)), path))
+        await in_thread(lambda _: write_index(replace(index, generations=kept, garbage=dict.fromkeys(names)), path))
         await remote.save(session, path)
         if kept:
             await sweep(remote, session, names)

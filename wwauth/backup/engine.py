@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .._threads import Stop
-    from ..abc import Store
+    from ..abc import Lease, Store
     from ._stored import Plain, Saved
     from .index import Index, StoredGeneration
     from .reports import SnapshotReport
@@ -66,6 +66,9 @@ class BackupEngine:
         backend: How the browser that opens a restored profile stores, "leveldb" or "sqlite": a backup of the other kind is
             refused, since the browser would delete it. None: as the profile that is there does, if one is.
         chromium: That browser's major version: a backup that a newer one wrote is refused. None: not compared.
+        lease: The lease on the session's name, which its owner takes, renews and gives back: with its fence, what is written
+            there is refused with `LeaseLost` once somebody else has it. None: there is none.
+        grace: For how many seconds a pack that is not needed any more stays, for those who read just now; 0: for none.
 
     Raises:
         ConfigurationError: An argument is wrong.
@@ -82,6 +85,8 @@ class BackupEngine:
         work_dir: Path | None = None,
         backend: Backend | None = None,
         chromium: int | None = None,
+        lease: Lease | None = None,
+        grace: float = 600.0,
     ) -> None:
         if archive not in ARCHIVES:
             raise ConfigurationError(f"invalid archive {archive!r}: use 'packs' or 'whatsapp-web.js'")
@@ -100,12 +105,22 @@ class BackupEngine:
         self._backend = backend
         self._chromium = chromium
         self._store = store
-        self._remote = Remote(store)
+        self._remote = Remote(store, self._session)
+        self._remote.lease = lease
         self._state: ProfileState | None = None
         self._profile: Path | None = None
-        self._packed = PackedSession(self._remote, self._session, keep=generations, note=self._note)
+        self._packed = PackedSession(self._remote, self._session, keep=generations, grace=grace, note=self._note)
         self._plain = PlainSession(self._remote, self._session, note=self._note) if archive != "packs" else None
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease on the session's name, or None; it may be set between two calls."""
+        return self._remote.lease
+
+    @lease.setter
+    def lease(self, lease: Lease | None) -> None:
+        self._remote.lease = lease
 
     @property
     def generation(self) -> int:

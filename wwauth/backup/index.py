@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import SessionCorrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 # What a pack's name adds to the session's: two dots, a number, a token. The longest name that a store takes has 200.
@@ -122,12 +122,15 @@ class Index:
     Attributes:
         session: The session's name, so that no index is taken for another session's.
         generations: Newest first.
-        garbage: Packs that may lie in the store and that no generation needs: to be deleted, or about to be written.
+        garbage: Packs that may lie in the store and that no generation needs, and since when, by the clock of whoever saw it;
+            None: one that is about to be written.
+        fence: The fence of the lease under which it was written: it grows with each holder. 0: there was no lease.
     """
 
     session: str
     generations: tuple[StoredGeneration, ...] = ()
-    garbage: frozenset[PackName] = frozenset()
+    garbage: Mapping[PackName, datetime | None] = field(default_factory=dict)
+    fence: int = 0
 
     @property
     def newest(self) -> StoredGeneration | None:
@@ -136,7 +139,7 @@ class Index:
 
     def names(self) -> set[PackName]:
         """Return the names of all packs that may be there."""
-        return self.live() | self.garbage
+        return self.live() | self.garbage.keys()
 
     def live(self) -> set[PackName]:
         """Return the names of the packs that a generation needs."""

@@ -83,6 +83,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Token = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{WRITER_DIGITS}}}$")]
 _Number = Annotated[int, Field(ge=1, lt=10**NUMBER_DIGITS)]
 _Size = Annotated[int, Field(ge=0, lt=1 << 63)]
+_Time = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 
 
 class _Model(BaseModel):
@@ -115,7 +116,7 @@ class _GenerationModel(_Model):
     number: _Number
     writer: _Token
     lineage: _Token
-    created: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+    created: _Time
     kind: Kind
     backend: Backend
     chromium: Annotated[int, Field(ge=1, lt=100_000)] | None
@@ -127,6 +128,7 @@ class _GenerationModel(_Model):
 class _GarbageModel(_Model):
     generation: _Number
     writer: _Token
+    since: _Time | None = None
 
 
 class _IndexModel(_Model):
@@ -136,6 +138,7 @@ class _IndexModel(_Model):
     files: list[_FileModel]
     generations: list[_GenerationModel]
     garbage: list[_GarbageModel]
+    fence: _Size = 0
 
 
 def _dump(index: Index) -> bytes:
@@ -152,7 +155,8 @@ def _dump(index: Index) -> bytes:
         "packs": [{**asdict(p.name), "size": p.size, "sha256": p.sha256, "unpacked": p.unpacked} for p in packs],
         "files": [_dump_file(file, packs) for file in files],
         "generations": [_dump_generation(generation, files) for generation in index.generations],
-        "garbage": [asdict(name) for name in sorted(index.garbage)],
+        "garbage": [{**asdict(name), "since": since and _text(since)} for name, since in sorted(index.garbage.items())],
+        "fence": index.fence,
     }
     return json.dumps(document, separators=(",", ":")).encode()
 
@@ -163,12 +167,11 @@ def _dump_file(file: StoredFile, packs: dict[Pack, int]) -> dict[str, object]:
 
 
 def _dump_generation(generation: StoredGeneration, files: dict[StoredFile, int]) -> dict[str, object]:
-    created = generation.created or datetime.now(UTC)
     return {
         "number": generation.number,
         "writer": generation.writer,
         "lineage": generation.lineage,
-        "created": created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": _text(generation.created or datetime.now(UTC)),
         "kind": generation.kind,
         "backend": generation.backend,
         "chromium": generation.chromium,
@@ -176,6 +179,17 @@ def _dump_generation(generation: StoredGeneration, files: dict[StoredFile, int])
         "content": generation.content,
         "files": [files[file] for file in generation.files],
     }
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(text: str, what: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
+    except ValueError:
+        raise HostileArchive(f"{what} {text!r}, which is no time") from None
 
 
 def parse_index(text: bytes, *, session: str) -> Index:
@@ -209,11 +223,15 @@ def _resolve(model: _IndexModel) -> Index:
     numbers = [generation.number for generation in generations]
     if sorted(set(numbers), reverse=True) != numbers:
         raise HostileArchive(f"its generations {numbers[:10]} are not in order")
-    garbage = frozenset(PackName(g.generation, g.writer) for g in model.garbage)
-    index = Index(model.session, generations, garbage)
-    if both := index.live() & garbage:
+    garbage = {PackName(g.generation, g.writer): _since(g) for g in model.garbage}
+    index = Index(model.session, generations, garbage, model.fence)
+    if both := index.live() & garbage.keys():
         raise HostileArchive(f"pack {min(both).of(index.session)} is needed and garbage")
     return index
+
+
+def _since(model: _GarbageModel) -> datetime | None:
+    return None if model.since is None else _time(model.since, "a pack is garbage since")
 
 
 def _resolve_file(file: _FileModel, packs: list[Pack], members: dict[tuple[int, str], tuple[int, str]]) -> StoredFile:
@@ -259,10 +277,7 @@ def _resolve_generation(model: _GenerationModel, files: list[StoredFile]) -> Sto
     if len(chosen) > _PROFILE_LIMITS.entries or total > _PROFILE_LIMITS.bytes_total:
         raise HostileArchive(f"generation {model.number} has {len(chosen)} files of {total} bytes: more than is allowed")
     check_collisions((file.path, False) for file in chosen)
-    try:
-        created = datetime.strptime(model.created, "%Y-%m-%dT%H:%M:%S%z")
-    except ValueError:
-        raise HostileArchive(f"generation {model.number} was created at {model.created!r}, which is no time") from None
+    created = _time(model.created, f"generation {model.number} was created at")
     if any(segment.pack.name.generation > model.number for file in chosen for segment in file.segments):
         raise HostileArchive(f"generation {model.number} names a pack that is newer than itself")
     return StoredGeneration(

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 from .._files import remove_tree
 from .._store import check_store
 from ..backup import BackupEngine, BackupSchedule, validate_profile
+from ..backup._remote import Remote
 from ..backup.engine import check_generations
-from ..errors import ConfigurationError, SessionClosed, SessionCorrupted, StoreUnavailable, WWAuthError
+from ..backup.lease import LeaseKeeper, has_leases
+from ..errors import ConfigurationError, LeaseLost, SessionClosed, SessionCorrupted, StoreUnavailable, WWAuthError
 from ..events import Event
 from ._marker import LoginMarker
 from ._profile import ProfileStrategy
@@ -32,7 +34,8 @@ _log = logging.getLogger(__name__)
 Archive = Literal["packs", "whatsapp-web.js"]
 Restore = Literal["newest", "remote", "local"]
 
-# Below a second, backups would follow each other without a pause; above, a timer would overflow (the peer's clamps to 1 ms).
+# Below a second there would be no pause between backups, or between renewals; above, a timer would overflow (the peer's clamps
+# to 1 ms).
 _MIN_INTERVAL_MS, _MAX_INTERVAL_MS = 1_000, 2**31 - 1
 
 # destroy() must end even when the store hangs.
@@ -48,11 +51,13 @@ class BackupStatus:
         last_report: Of the last backup that was committed by this strategy, or None.
         last_error: Of the last backup, when it failed; None again after one that worked.
         next_run: When the next one is due; None while none is scheduled.
+        holder: The name under which this strategy holds the session's lease; None: it holds none.
     """
 
     last_report: BackupReport | None
     last_error: Exception | None
     next_run: datetime | None
+    holder: str | None
 
 
 class RemoteAuth(ProfileStrategy):
@@ -68,9 +73,13 @@ class RemoteAuth(ProfileStrategy):
     host saved; else what the store has is restored: the newest generation that is whole, verified before the old profile is
     touched, and the old one is kept until the login works. One that is damaged is set aside as
     `RemoteAuth[-<client_id>].damaged-<time>`, and stays there. A store that cannot be reached is an error, never
-    "no session". A backup that finds a newer generation of another writer in the store stops with `LeaseLost` and overwrites
-    nothing: run a login in one place at a time. Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing;
-    only a logout does.
+    "no session". Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing; only a logout does.
+
+    Where the store has leases, one host at a time runs a login: the lease is taken before the profile is touched, for which
+    up to `lease_ttl_ms` are waited, and `SessionInUse` names who holds it; it is renewed while the client runs, and given back
+    after the last backup. A client whose lease was lost stops with `error(LeaseLost)`, `disconnected('STRATEGY_FAILED')`; its
+    page leaves WhatsApp by itself when its process is frozen; and nothing that it still writes is taken. In a store without
+    leases, a backup that finds a newer generation of another writer stops with `LeaseLost` and overwrites nothing.
 
     Args:
         store: Where the backups go: a `Store`, or any object with its four methods. Its owner closes it.
@@ -83,6 +92,8 @@ class RemoteAuth(ProfileStrategy):
         generations: How many are kept in packs.
         restore: "newest": the local profile when it is whole, unless the store has a newer generation; "remote": the store
             whenever it has the session; "local": the local profile when it is whole, without asking the store.
+        lease: False takes no lease, and leaves it to the caller that one host at a time runs the login.
+        lease_ttl_ms: How long a lease lasts that is not renewed, at least 1,000 ms: the longest wait after the crash of a host.
         delete_on_logout: False keeps profile and backup after a logout. Generations that are newer than the one that was logged
             out stay in any case: they may hold a login that lives.
 
@@ -103,11 +114,14 @@ class RemoteAuth(ProfileStrategy):
         archive: Archive = "packs",
         generations: int = 3,
         restore: Restore = "newest",
+        lease: bool = True,
+        lease_ttl_ms: float = 60_000,
         delete_on_logout: bool = True,
     ) -> None:
         super().__init__(client_id, data_path, rm_max_retries)
         check_store(store, needed_by="RemoteAuth")
-        _check_interval(backup_sync_interval_ms)
+        _check_milliseconds("backup_sync_interval_ms", backup_sync_interval_ms)
+        _check_milliseconds("lease_ttl_ms", lease_ttl_ms)
         _check_choice("archive", archive, get_args(Archive))
         check_generations(generations)
         _check_choice("restore", restore, get_args(Restore))
@@ -115,6 +129,9 @@ class RemoteAuth(ProfileStrategy):
         self._archive = archive
         self._generations = generations
         self._restore = restore
+        self._wants_lease = lease
+        self._lease_ttl = lease_ttl_ms / 1000
+        self._keeper: LeaseKeeper | None = None
         self._delete_on_logout = delete_on_logout
         self._marker = LoginMarker(self._profile)
         self._last_error: Exception | None = None
@@ -134,11 +151,20 @@ class RemoteAuth(ProfileStrategy):
             origin=client.options.web_url,
             work_dir=self.data_path,
         )
+        if self._wants_lease and has_leases(self._store):
+            remote = Remote(self._store, self.session)
+            self._keeper = LeaseKeeper(remote, self.session, ttl=self._lease_ttl, on_lost=client.fail)
 
     @property
     def status(self) -> BackupStatus:
         """How the backups stand now."""
-        return BackupStatus(self._last_report, self._last_error, self._schedule.next_run)
+        holder = self._keeper.holder if self._keeper else None
+        return BackupStatus(self._last_report, self._last_error, self._schedule.next_run, holder)
+
+    @property
+    def lease_remaining(self) -> float | None:  # type: ignore[override]
+        """For how many seconds from now this host holds the login without another renewal; None: there is no lease."""
+        return self._keeper.remaining if self._keeper else None
 
     async def backup_now(self) -> BackupReport:
         """
@@ -153,9 +179,11 @@ class RemoteAuth(ProfileStrategy):
         return await self._schedule.run_now()
 
     async def before_browser_initialized(self) -> None:
-        """Take the lock, and bring the profile that is to be used into its place; see the class."""
+        """Take the lock and the lease, and bring the profile that is to be used into its place; see the class."""
         with self._disk_errors():
             await asyncio.to_thread(self._hold)
+            if self._keeper is not None:
+                self._engine.lease = await self._keeper.take()
             await self._engine.recover(self._profile)
             damage = await asyncio.to_thread(self._damage)
             if await self._wants_restore(damaged=damage is not None):
@@ -183,13 +211,13 @@ class RemoteAuth(ProfileStrategy):
         self._schedule.start()
 
     async def destroy(self) -> None:
-        """Take the last backup, now that the browser has closed; release the lock."""
+        """Take the last backup, now that the browser has closed; give lease and lock back."""
         try:
             await self._schedule.stop()
-            if self.client.holds_login:
+            if self.client.holds_login and not (self._keeper and self._keeper.lost):
                 await self._last_backup()
         finally:
-            self._release()
+            await self._give_back()
 
     async def logout(self) -> None:
         """
@@ -206,6 +234,14 @@ class RemoteAuth(ProfileStrategy):
                 finally:
                     await asyncio.to_thread(self._remove_all)
         finally:
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        try:
+            if self._keeper is not None:
+                await self._keeper.release()
+        finally:
+            self._engine.lease = None
             self._release()
 
     async def _wants_restore(self, *, damaged: bool) -> bool:
@@ -236,6 +272,8 @@ class RemoteAuth(ProfileStrategy):
         return await self._engine.save(self._profile, flush=self.client.flush_storage, before_commit=self._check_login)
 
     def _check_login(self) -> None:
+        if self._keeper is not None and self._keeper.lost is not None:
+            raise LeaseLost(str(self._keeper.lost)) from self._keeper.lost
         if not self.client.holds_login:
             raise SessionClosed(
                 f"the profile of {self.session} holds no login to save: wait for `ready`; a stored backup stays as it is"
@@ -271,12 +309,11 @@ class RemoteAuth(ProfileStrategy):
         remove_tree(self._engine.previous(self._profile), max_retries=self._rm_max_retries)
 
 
-def _check_interval(value: object) -> None:
+def _check_milliseconds(name: str, value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not _MIN_INTERVAL_MS <= value <= _MAX_INTERVAL_MS:  # type: ignore[arg-type,operator]
         raise ConfigurationError(
-            f"invalid backup_sync_interval_ms {value!r}: use a number of milliseconds from {_MIN_INTERVAL_MS} to "
-            f"{_MAX_INTERVAL_MS}"
+            f"invalid {name} {value!r}: use a number of milliseconds from {_MIN_INTERVAL_MS} to {_MAX_INTERVAL_MS}"
         )
 
 

@@ -8,11 +8,11 @@ import asyncio
 import copy
 from typing import TYPE_CHECKING, Any
 
+from .._processes import is_running
 from ..abc import AuthenticationNeeded
 from ..client import Client
 from ..errors import BrowserClosed, StrategyError
 from ..events import Event
-from ..web.processes import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -27,9 +27,9 @@ import os
 import random
 import string
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wwauth.errors import ConfigurationError, MissingDependency, SessionNotFound
+from wwauth.errors import ConfigurationError, LeaseLost, MissingDependency, SessionInUse, SessionNotFound
 
 try:
     import pytest
@@ -38,7 +38,7 @@ except ImportError as error:
     raise MissingDependency("StoreContract needs pytest: pip install pytest pytest-asyncio") from error
 
 if TYPE_CHECKING:
-    from wwauth.abc import SessionInfo, Store
+    from wwauth.abc import Lease, SessionInfo, Store
 
 __all__ = ["StoreContract"]
 
@@ -287,6 +287,111 @@ class StoreContract:
         await store.save(session="RemoteAuth-a", path=_archive(tmp_path))
         await store.close()
         await store.close()
+
+    # Leases: only for stores that have them ---------------------------------------------------------------------------
+
+    async def test_a_lease_has_one_holder(self, store: Store) -> None:
+        """Entering raises `SessionInUse`, naming the holder, at once; after the release it is free."""
+        _need_leases(store)
+        async with store.lease(session="RemoteAuth-a", holder="first", ttl=60) as lease:
+            with pytest.raises(SessionInUse) as caught:
+                await store.lease(session="RemoteAuth-a", holder="second", ttl=60).__aenter__()
+            assert caught.value.holder == "first"
+            async with store.lease(session="RemoteAuth-b", holder="second", ttl=60):
+                pass  # another session's is another one
+            await lease.renew()
+        async with store.lease(session="RemoteAuth-a", holder="second", ttl=60) as later:
+            assert later.fence > lease.fence, "the fence does not grow"
+        await later.release()
+
+    async def test_a_lease_that_is_not_renewed_ends(self, store: Store) -> None:
+        """A lease ends `ttl` after it was taken or renewed; whoever was overtaken is told."""
+        _need_leases(store)
+        first = await store.lease(session="RemoteAuth-a", holder="first", ttl=0.3).__aenter__()
+        await asyncio.sleep(0.5)
+        await first.renew()  # it has run out, and nobody else took it
+        await asyncio.sleep(0.5)
+        second = await store.lease(session="RemoteAuth-a", holder="second", ttl=60).__aenter__()
+        assert second.fence > first.fence
+        with pytest.raises(LeaseLost):
+            await first.renew()
+        await first.release()
+        await second.renew()  # that release was not its own
+
+    async def test_the_same_holder_takes_its_lease_again(self, store: Store) -> None:
+        """A holder of the same name takes it at once, as after a restart; the fence grows all the same."""
+        _need_leases(store)
+        before = await store.lease(session="RemoteAuth-a", holder="same", ttl=60).__aenter__()
+        after = await store.lease(session="RemoteAuth-a", holder="same", ttl=60).__aenter__()
+        assert after.fence > before.fence
+        with pytest.raises(LeaseLost):
+            await before.renew()
+
+    async def test_the_fence_keeps_overtaken_writers_out(self, store: Store, tmp_path: Path) -> None:
+        """`save` and `delete` refuse a holder who was overtaken, and change nothing."""
+        _need_leases(store)
+        old = await store.lease(session="RemoteAuth-a", holder="old", ttl=60).__aenter__()
+        await _fenced(store).save(session="RemoteAuth-a", path=_archive(tmp_path), fence=old.fence)
+        await old.release()
+        new = await store.lease(session="RemoteAuth-a", holder="new", ttl=60).__aenter__()
+        with pytest.raises(LeaseLost):
+            await _fenced(store).save(session="RemoteAuth-a", path=_archive(tmp_path, seed=2), fence=old.fence)
+        with pytest.raises(LeaseLost):
+            await _fenced(store).delete(session="RemoteAuth-a", fence=old.fence)
+        assert await _extract(store, "RemoteAuth-a", tmp_path) == _bytes(), "a writer who was overtaken changed the archive"
+        await _fenced(store).save(session="RemoteAuth-a", path=_archive(tmp_path, seed=3), fence=new.fence)
+        await _fenced(store).delete(session="RemoteAuth-a", fence=new.fence)
+        assert await store.session_exists(session="RemoteAuth-a") is False
+
+    async def test_of_many_who_want_a_lease_one_has_it(self, store: Store) -> None:
+        """Taking a lease is atomic: of several who ask at the same time, one gets it."""
+        _need_leases(store)
+
+        async def ask(number: int) -> Lease | None:
+            try:
+                return await store.lease(session="RemoteAuth-a", holder=f"holder {number}", ttl=60).__aenter__()
+            except SessionInUse:
+                return None
+
+        for _ in range(3):
+            got = [lease for lease in await asyncio.gather(*map(ask, range(8))) if lease is not None]
+            assert len(got) == 1, f"{len(got)} hold it"
+            await got[0].release()
+
+    async def test_fences_outlive_what_they_guard(self, store: Store, tmp_path: Path) -> None:
+        """The fence goes on growing after the session was deleted and after the store was opened anew; no listing shows it."""
+        _need_leases(store)
+        async with store.lease(session="RemoteAuth-a", holder="first", ttl=60) as first:
+            await _fenced(store).save(session="RemoteAuth-a", path=_archive(tmp_path), fence=first.fence)
+            await _fenced(store).delete(session="RemoteAuth-a", fence=first.fence)
+        if store.features.listing:
+            assert await _list(store) == {}
+        async with store.lease(session="RemoteAuth-a", holder="second", ttl=60) as second:
+            assert second.fence > first.fence
+        again = await self.reopen(store)
+        try:
+            async with again.lease(session="RemoteAuth-a", holder="third", ttl=60) as third:
+                assert third.fence > second.fence
+        finally:
+            await again.close()
+
+    @pytest.mark.parametrize("wrong", [{"holder": ""}, {"holder": "two\nlines"}, {"ttl": 0}, {"ttl": -1}, {"session": "../a"}])
+    async def test_wrong_words_for_a_lease_are_refused(self, store: Store, wrong: dict[str, object]) -> None:
+        """A name that is none, a holder that cannot be shown, a time that is none: `ConfigurationError`."""
+        _need_leases(store)
+        words: dict[str, Any] = {"session": "RemoteAuth-a", "holder": "me", "ttl": 60, **wrong}
+        with pytest.raises(ConfigurationError):
+            await store.lease(**words).__aenter__()
+
+
+def _need_leases(store: Store) -> None:
+    if not store.features.leases:
+        pytest.skip(f"{type(store).__name__} has no leases, and says so")
+
+
+def _fenced(store: Store) -> Any:
+    # Only stores with leases know the word.
+    return store
 
 
 def _bytes(size: int = 1000, *, seed: int = 1) -> bytes:

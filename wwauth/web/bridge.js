@@ -118,7 +118,28 @@
   const within = (work, timeout) =>
     Promise.race([work.then(() => true), new Promise((resolve) => setTimeout(resolve, timeout, false))]).catch(() => false);
 
+  // A dead man's handle: what uses a login on a lease must hear of it in time, or leave. Both clocks count: one stands still while a
+  // machine sleeps, the other one can be set back.
+  let until = null;
+  let leaving = false;
+  const hold = (seconds) => {
+    until = { monotonic: performance.now() + seconds * 1000, wall: Date.now() + seconds * 1000 };
+  };
+  const isOverdue = () => until && (performance.now() > until.monotonic || Date.now() > until.wall);
+  if (config.lease !== null && location.protocol !== 'about:') {
+    hold(config.lease);
+    // The page must not ask anybody whether it may leave.
+    addEventListener('beforeunload', (event) => leaving && event.stopImmediatePropagation(), true);
+    setInterval(() => {
+      if (!isOverdue()) return;
+      leaving = true;
+      location.replace('about:blank');
+    }, 100);
+  }
+
   const commands = {
+    beat: ({ seconds }) => hold(seconds),
+
     state: () => (isAlive() ? (need('WAWebSocketModel').Socket.state ?? null) : null),
 
     // `open`: the WebSocket of the builds that show it; a connection may be gone and the state not know it. `answered`: whether the server
@@ -175,7 +196,7 @@
   };
 
   const run = (name, args) => {
-    if (name !== 'state' && !isAlive()) throw new Error('the page is still loading');
+    if (name !== 'state' && name !== 'beat' && !isAlive()) throw new Error('the page is still loading');
     return commands[name](args);
   };
   Object.defineProperty(window, KEY, { value: { run } });

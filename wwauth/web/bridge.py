@@ -73,10 +73,15 @@ class Bridge:
         self._page = page
         self._on_report = on_report
 
-    async def install(self, options: ClientOptions) -> None:
-        """Install the page's side; call it once, before the first navigation."""
+    async def install(self, options: ClientOptions, *, lease: float | None = None) -> None:
+        """
+        Install the page's side; call it once, before the first navigation.
+
+        Each document leaves for about:blank `lease` seconds after it was loaded, unless it hears `beat` meanwhile; None: it
+        stays.
+        """
         script = resources.files(__package__).joinpath("bridge.js").read_text("utf-8")
-        config = json.dumps({"deviceName": options.device_name, "browserName": options.browser_name})
+        config = json.dumps({"deviceName": options.device_name, "browserName": options.browser_name, "lease": lease})
         await self._page.expose_binding(_BINDING, self._received)
         await self._page.add_init_script(f"({script}\n)({config})")
         self._page.on("framenavigated", self._navigated)

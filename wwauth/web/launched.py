@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._files import make_private_dir, remove_tree
+from .._processes import is_running
 from .._proxy import without_proxy
 from ..errors import AuthTimeout, BrowserClosed, BrowserNotFound, SessionInUse
 from .browser import CLOSE_TIMEOUT, Browser, bounded, to_the_end
 from .find import find_chromium
-from .processes import is_running, kill_tree, profile_owner, remove_socket_folder, socket_folder, wait_for_exit
+from .processes import kill_tree, profile_owner, remove_socket_folder, socket_folder, wait_for_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

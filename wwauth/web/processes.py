@@ -1,4 +1,4 @@
-"""The browser's own processes: whether they live, and how they end when they do not end by themselves."""
+"""The browser's own processes, and how they end when they do not end by themselves."""
 
 from __future__ import annotations
 
@@ -8,27 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._processes import is_running
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _log = logging.getLogger(__name__)
-
-
-def is_running(pid: int) -> bool:
-    """Tell whether a process lives; one that has ended and was not yet reaped by its parent does not."""
-    if sys.platform == "win32":
-        listing = subprocess.run(  # noqa: S603 - a fixed command, the pid is an int
-            ["tasklist", "/FI", f"PID eq {pid}", "/NH"],  # noqa: S607
-            capture_output=True,
-            check=False,
-        )
-        return str(pid).encode() in listing.stdout
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
 
 
 def kill_tree(pid: int) -> None:
@@ -89,12 +76,3 @@ def remove_socket_folder(folder: Path) -> None:
         pass
     except OSError as exc:
         _log.debug("the folder %s of a browser's socket was not deleted: %s", folder, exc)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    # "pid (name) S …", where the name may hold spaces and parentheses.
-    return stat.rpartition(b")")[2].split()[:1] == [b"Z"]

@@ -1,0 +1,146 @@
+"""Leases in a folder that several processes, or hosts, share."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from filelock import FileLock, Timeout
+
+from wwauth._files import PRIVATE_FILE, replacing
+from wwauth._threads import in_thread
+from wwauth.errors import StoreUnavailable
+
+from ._lease import in_use, overtaken
+from ._local import store_errors, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# Each step under the lock takes milliseconds; only a process that was stopped in the middle of one holds it for longer.
+_LOCK_TIMEOUT = 10.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the file of a lease says; when it was renewed is the file's own time."""
+
+    holder: str | None
+    fence: int
+    ttl: float
+
+
+class FileLeases:
+    """
+    The leases beside the archives in `folder`; `prepare` sees to it that the folder is there.
+
+    An OS lock for each session makes the steps atomic, the write that a fence allows included. Time is that of the file
+    system, read from files that are touched, so that the clocks of two hosts need not agree.
+    """
+
+    def __init__(self, folder: Path, prepare: Callable[[], object]) -> None:
+        self._folder = folder
+        self._prepare = prepare
+
+    async def claim(self, session: str, holder: str, ttl: float) -> int:
+        """Take the lease and return its fence."""
+
+        def step() -> int:
+            before = self._read(session)
+            if before is None:
+                before = _Record(None, 0, ttl)
+            elif before.holder not in {None, holder} and self._lasts(session, before):
+                raise in_use(session, str(before.holder))
+            self._write(session, _Record(holder, before.fence + 1, ttl))
+            return before.fence + 1
+
+        return await self._locked(session, step)
+
+    async def renew(self, session: str, fence: int, ttl: float) -> None:
+        """Begin the `ttl` anew."""
+
+        def step() -> None:
+            record = self._check(session, fence)
+            self._write(session, replace(record, ttl=ttl))
+
+        await self._locked(session, step)
+
+    async def release(self, session: str, fence: int) -> None:
+        """End it, where the fence is the newest one; the fence stays, so that the next one is a larger one."""
+
+        def step() -> None:
+            record = self._read(session)
+            if record is not None and record.fence == fence:
+                self._write(session, replace(record, holder=None))
+
+        await self._locked(session, step)
+
+    @contextmanager
+    def guard(self, session: str, fence: int | None) -> Iterator[None]:
+        """Allow what is done within to the newest holder only; None: to everybody. `LeaseLost`: somebody else is it."""
+        if fence is None:
+            yield
+            return
+        with self._lock(session):
+            self._check(session, fence)
+            yield
+
+    async def _locked(self, session: str, step: Callable[[], _T]) -> _T:
+        def run(_: object) -> _T:
+            with store_errors(f"keep the lease of {session!r} in {self._folder}"):
+                self._prepare()
+                with self._lock(session):
+                    return step()
+
+        return await in_thread(run)
+
+    @contextmanager
+    def _lock(self, session: str) -> Iterator[None]:
+        lock = FileLock(self._path(session, "lock"), timeout=_LOCK_TIMEOUT, mode=PRIVATE_FILE, thread_local=False)
+        try:
+            lock.acquire(poll_interval=0.01)
+        except Timeout:
+            raise StoreUnavailable(
+                f"the lease of {session!r} in {self._folder} is locked by a process that does not go on: end that one"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _path(self, session: str, ending: str) -> Path:
+        return self._folder / f".{session}.{ending}"
+
+    def _read(self, session: str) -> _Record | None:
+        path = self._path(session, "lease")
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            holder = record["holder"]
+            return _Record(None if holder is None else str(holder), int(record["fence"]), float(record["ttl"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as exc:
+            raise StoreUnavailable(f"{path} is no lease: delete it when no process uses that session") from exc
+
+    def _check(self, session: str, fence: int) -> _Record:
+        record = self._read(session)
+        if record is None or record.fence != fence:
+            raise overtaken(session, record.holder if record else None)
+        return record
+
+    def _lasts(self, session: str, record: _Record) -> bool:
+        clock = self._path(session, "lock")
+        os.utime(clock)
+        age = clock.stat().st_mtime - self._path(session, "lease").stat().st_mtime
+        # A clock that was set back by more than a lease lasts must not make it last for ever.
+        return abs(age) < record.ttl
+
+    def _write(self, session: str, record: _Record) -> None:
+        with replacing(self._path(session, "lease")) as temporary:
+            write_private(temporary, [json.dumps(asdict(record)).encode()])

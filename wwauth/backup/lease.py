@@ -1,0 +1,184 @@
+"""Holding a session's lease: taken before the browser starts, renewed while it runs, given back at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ..abc import StoreFeatures
+from ..errors import LeaseLost, SessionInUse, StoreError, WWAuthError
+from ._holder import end, lives, new_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..abc import Lease, Store
+    from ._remote import Remote
+
+_log = logging.getLogger(__name__)
+
+# As parts of the ttl. What holds the lease has ended well before somebody else may take it.
+_RENEW_EVERY = 0.25
+_TRY_AGAIN = 0.05
+_GIVE_UP = 0.8
+
+# Where to look for a lease that another host holds.
+_LOOK_EVERY = 1.0
+
+_RELEASE_TIMEOUT = 10.0
+
+_warned: set[str] = set()
+
+
+class LeaseKeeper:
+    """
+    Holds the lease of one session: at most one holder at a time, also among hosts.
+
+    While it is held it is renewed each quarter of its `ttl`. When that has not worked for 0.8 of the `ttl`, or somebody else
+    has taken it, `on_lost` is called with a `LeaseLost`, once, and the holder has to stop.
+
+    Args:
+        remote: The store that has leases.
+        session: The name there.
+        ttl: For how many seconds a lease lasts that is not renewed: so long, at most, the next holder waits after a crash.
+        on_lost: Called when it was lost.
+    """
+
+    def __init__(self, remote: Remote, session: str, *, ttl: float, on_lost: Callable[[LeaseLost], object]) -> None:
+        self._remote = remote
+        self._session = session
+        self._ttl = ttl
+        self._on_lost = on_lost
+        self._lease: Lease | None = None
+        self._renewed = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self.holder: str | None = None
+        self.lost: LeaseLost | None = None
+
+    @property
+    def remaining(self) -> float:
+        """For how many seconds from now the holder may go on without another renewal; 0 and less: it has to stop."""
+        if self._lease is None or self.lost is not None:
+            return 0.0
+        return self._renewed + _GIVE_UP * self._ttl - clock()
+
+    async def take(self) -> Lease:
+        """
+        Take the lease, unless it is held already, and begin to renew it.
+
+        A holder of this machine whose process has ended is not waited for; one of another machine for as long as its lease
+        may last. The store's errors come through.
+
+        Raises:
+            SessionInUse: Somebody holds it, and goes on to.
+        """
+        if self._lease is not None:
+            return self._lease
+        self.lost = None
+        holder = new_holder()
+        try:
+            self._lease = await self._claim(holder)
+        except BaseException:
+            # It may have been given all the same; the next one of this machine sees that nobody has it.
+            end(holder)
+            raise
+        self.holder = holder
+        self._task = asyncio.get_running_loop().create_task(self._keep(self._lease), name="wwauth: lease")
+        return self._lease
+
+    async def release(self) -> None:
+        """Give the lease back; the store's errors are logged, since it ends by itself. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        lease, holder = self._lease, self.holder
+        self._lease = self._task = self.holder = None
+        if lease is None or holder is None:
+            return
+        try:
+            async with self._remote.call("lease.release", self._session, _RELEASE_TIMEOUT):
+                await lease.release()
+        except WWAuthError as exc:
+            _log.warning("the lease of %s ends in %g s at most; it could not be given back: %s", self._session, self._ttl, exc)
+        finally:
+            end(holder)
+
+    async def _claim(self, holder: str) -> Lease:
+        patience = clock() + self._ttl * 1.1
+        while True:
+            asked = clock()
+            try:
+                lease = await self._enter(holder)
+            except SessionInUse as exc:
+                await self._wait(exc, patience)
+            else:
+                self._renewed = asked
+                return lease
+
+    async def _enter(self, holder: str) -> Lease:
+        async with self._remote.call("lease", self._session, self._ttl):
+            return await self._remote.store.lease(session=self._session, holder=holder, ttl=self._ttl).__aenter__()
+
+    async def _wait(self, in_use: SessionInUse, patience: float) -> None:
+        """Free a lease whose holder has ended, or wait; the error comes back when that makes no sense."""
+        alive = await asyncio.to_thread(lives, in_use.holder)
+        if alive is False and in_use.holder is not None:
+            _log.info("the lease of %s was left by %s, which has ended", self._session, in_use.holder)
+            # In its own name, which is given at once. The fence grows, so that nothing of it can be written any more.
+            await (await self._enter(in_use.holder)).release()
+            return
+        if alive or clock() >= patience:
+            raise in_use
+        _log.info("waiting up to %.0f s for the lease of %s: %s", patience - clock(), self._session, in_use)
+        await asyncio.sleep(min(_LOOK_EVERY, self._ttl / 10))
+
+    async def _keep(self, lease: Lease) -> None:
+        pause = _RENEW_EVERY
+        while True:
+            await asyncio.sleep(pause * self._ttl)
+            asked = clock()
+            try:
+                async with self._remote.call("lease.renew", self._session, _RENEW_EVERY * self._ttl):
+                    await lease.renew()
+            except LeaseLost as exc:
+                self._give_up(exc)
+                return
+            except StoreError as exc:
+                _log.warning("the lease of %s could not be renewed, trying again: %s", self._session, exc)
+                pause = _TRY_AGAIN
+                if self.remaining <= 0:
+                    lost = LeaseLost(f"the lease of {self._session} could not be renewed in time: {exc}")
+                    lost.__cause__ = exc
+                    self._give_up(lost)
+                    return
+            else:
+                self._renewed, pause = asked, _RENEW_EVERY
+
+    def _give_up(self, exc: LeaseLost) -> None:
+        self.lost = exc
+        self._on_lost(exc)
+
+
+def has_leases(store: Store) -> bool:
+    """Tell whether a store has leases; for a kind of store that has none, a warning, once."""
+    if getattr(store, "features", StoreFeatures()).leases and callable(getattr(store, "lease", None)):
+        return True
+    name = type(store).__name__
+    if name not in _warned:
+        _warned.add(name)
+        _log.warning(
+            "%s has no leases: that two hosts run the same login is only seen when one of them saves. Run each login in one "
+            "place at a time",
+            name,
+        )
+    return False
+
+
+def clock() -> float:
+    """Return seconds that go on while the machine sleeps, where it has such a clock."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
