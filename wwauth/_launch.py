@@ -146,7 +146,7 @@ class Launch:
         self._client._close(self, reason=reason, logout=logout, relaunch=self._client._relaunch.is_wanted(self, reason))
 
     def authentication_failed(self, answer: AuthenticationNeeded) -> None:
-        """Emit `auth_failure`, close the browser, and start again where the answer says so."""
+        """Close the browser and start again, as the answer says; after a failure, `auth_failure` is emitted before."""
         self.restart = asyncio.create_task(self._fail_authentication(answer), name="wwauth: auth_failure")
         if self.starting is None or self.starting.done():  # else initialize() awaits it
             self.restart.add_done_callback(self._task_done)
@@ -238,10 +238,11 @@ class Launch:
             self.emit(Event.ERROR, exc)
 
     async def _fail_authentication(self, answer: AuthenticationNeeded) -> None:
-        self.failure = AuthenticationFailed("the page does not take the strategy's login: link the device anew")
         self.restarts = answer.restart
-        await self._diagnostics.save(self.failure)
-        self.emit(Event.AUTH_FAILURE, answer.failure_event_payload)
+        if answer.failed:
+            self.failure = AuthenticationFailed("the page does not take the strategy's login: link the device anew")
+            await self._diagnostics.save(self.failure)
+            self.emit(Event.AUTH_FAILURE, answer.failure_event_payload)
         if self.starting is not None:
             await asyncio.wait([self.starting])
         await self._client._close(self)

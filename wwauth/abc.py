@@ -32,7 +32,8 @@ class AuthenticationNeeded:
 
     Attributes:
         failed: The strategy had a login to offer and the page refused it: `auth_failure` is emitted and the browser
-        closed. restart: After a failure, initialize once more (the strategy then offers nothing, so a QR code follows).
+        closed. restart: Close the browser and initialize once more. After a failure the strategy then offers nothing, so a QR
+        code follows; without one, it has another login to offer, and nothing is emitted.
         failure_event_payload: The payload of `auth_failure`.
     """
 

@@ -13,11 +13,12 @@ from ._launch import Launch
 from ._login import LOGOUT, ClientInfo, Login
 from ._relaunch import Relaunch
 from ._signals import guard
-from .errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
+from .errors import AuthTimeout, BrowserClosed, BrowserNotFound, ConfigurationError, SessionClosed
 from .events import Event, EventEmitter, payload
 from .options import ClientOptions, PairWithPhoneNumber, ProxyAuthentication, WebVersionCache
 from .strategies.no_auth import NoAuth
 from .web.attach import refuse_profile
+from .web.find import find_chromium, major_version
 from .web.flush import flush_local_storage
 
 if TYPE_CHECKING:
@@ -406,6 +407,16 @@ class Client(EventEmitter):
         if self._launch is not None and self._launch.closing is None:
             with suppress(BrowserClosed):
                 await flush_local_storage(self._launch.browser.context)
+
+    async def browser_version(self) -> int | None:
+        """Return the major version of the browser that a launch starts; None: it cannot be told before."""
+        if self.options.cdp_url is not None:
+            return None
+        try:
+            path = find_chromium(self.options.launch_options, bundled="")
+        except BrowserNotFound:
+            return None
+        return await major_version(path) if path else None
 
     def fail(self, exc: WWAuthError) -> None:
         """

@@ -67,7 +67,9 @@ class FileLeases:
 
         def step() -> None:
             record = self._check(session, fence)
-            self._write(session, replace(record, ttl=ttl))
+            if record.ttl != ttl:
+                self._write(session, replace(record, ttl=ttl))
+            os.utime(self._path(session, "lease"))
 
         await self._locked(session, step)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wwauth import RemoteAuth, Store
+from wwauth.backup import BackupEngine
 from wwauth.errors import ConfigurationError, SessionClosed, SessionCorrupted, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 from wwauth.web.processes import kill_tree
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from wwauth.backup import RestoreReport
     from wwauth.testing import Simulator
 
     from .conftest import Recorded
@@ -300,7 +302,7 @@ async def test_nothing_is_left_beside_the_profile(
     await assert_comes_back(second, simulator)
     await saved
     assert [path.name for path in (tmp_path / "auth").iterdir() if not path.name.startswith(".")] == ["RemoteAuth-one"]
-    names = sorted(path.name for path in (tmp_path / "store").iterdir())
+    names = sorted(path.name for path in (tmp_path / "store").iterdir() if not path.name.startswith("."))
     assert names[-1] == "RemoteAuth-one.zip"
     assert all(re.fullmatch(r"RemoteAuth-one\.\d+\.[0-9a-f]{8}\.zip", name) for name in names[:-1])
     assert not list((tmp_path / "auth").glob(".*.tmp"))
@@ -325,3 +327,35 @@ async def test_nothing_is_left_beside_the_profile(
 def test_wrong_arguments_are_named(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         RemoteAuth(**{"store": MemoryStore(), name: value})
+
+
+async def save_torn(store: FileSystemStore, folder: Path) -> int:
+    """Save a generation in which each database is whole, and one is of an earlier moment than the other."""
+    engine = BackupEngine(store, session="RemoteAuth-one")
+    newest, *_, oldest = [generation.number for generation in await engine.generations()]
+    await engine.restore(folder / "old", oldest)
+    await engine.restore(folder / "torn", newest)
+    shutil.rmtree(folder / "torn/Default/IndexedDB")
+    shutil.copytree(folder / "old/Default/IndexedDB", folder / "torn/Default/IndexedDB")
+    return (await engine.save(folder / "torn")).generation
+
+
+async def test_what_the_page_finds_torn_is_followed_by_an_older_generation(
+    make_remote: Callable[..., Recorded], simulator: Simulator, store: FileSystemStore, tmp_path: Path
+) -> None:
+    it = make_remote(backup_sync_interval_ms=600_000)
+    await linked_and_saved(it, simulator)
+    await simulator.phone.send_messages(5, 1_000)
+    before = simulator.pages[-1]["index"]
+    await simulator.wait_for(lambda: simulator.pages[-1]["index"] > before + 3, timeout=30)
+    await it.client.destroy()
+    torn = await save_torn(store, tmp_path)
+    simulator.configure(storage_lead=0.5)
+    shutil.rmtree(tmp_path / "auth")
+    reports: list[RestoreReport] = []
+    it.client.on("restored", reports.append)
+    it.events.clear()
+    await assert_comes_back(it, simulator)
+    assert not {"auth_failure", "disconnected", "error"} & set(it.names)
+    assert [report.generation for report in reports] == [torn, torn - 1]
+    assert reports[1].notes[0] == f"generation {torn}: the page found no login in it"

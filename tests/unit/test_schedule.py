@@ -195,3 +195,37 @@ async def test_a_callback_that_raises_is_logged_and_ends_nothing(caplog: pytest.
     await runs.until(2)
     await schedule.stop(timeout=0)
     assert "a callback of the backup schedule failed" in caplog.text
+
+
+async def test_an_overdue_run_is_caught_up_at_once() -> None:
+    runs = Runs(3600)
+    runs.let = asyncio.Semaphore(100)
+    runs.fault = StoreUnavailable("down")
+    runs.schedule.start()
+    await runs.until(1)
+    runs.fault = None
+    runs.schedule.catch_up()
+    await runs.until(2)
+    assert generations(runs.outcomes) == [2]
+    # One has just worked: nothing is overdue.
+    runs.schedule.catch_up()
+    await asyncio.sleep(0.05)
+    assert runs.begun == 2
+    await runs.schedule.stop(timeout=0)
+
+
+async def test_what_the_clock_missed_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("wwauth.backup.schedule.clock", lambda: now)
+    runs = Runs(60)
+    runs.let = asyncio.Semaphore(100)
+    runs.schedule.start()
+    await runs.until(1)
+    now += 59
+    runs.schedule.catch_up()
+    await asyncio.sleep(0.05)
+    assert runs.begun == 1
+    now += 2  # the machine slept, and the loop's own clock with it
+    runs.schedule.catch_up()
+    await runs.until(2)
+    await runs.schedule.stop(timeout=0)

@@ -70,6 +70,9 @@ class BackupEngine:
             there is refused with `LeaseLost` once somebody else has it. None: there is none.
         grace: For how many seconds a pack that is not needed any more stays, for those who read just now; 0: for none.
 
+    Attributes:
+        chromium: As above; it may be set between two calls.
+
     Raises:
         ConfigurationError: An argument is wrong.
     """
@@ -103,7 +106,7 @@ class BackupEngine:
         self._origin = origin
         self._work_dir = work_dir
         self._backend = backend
-        self._chromium = chromium
+        self.chromium = chromium
         self._store = store
         self._remote = Remote(store, self._session)
         self._remote.lease = lease
@@ -170,6 +173,17 @@ class BackupEngine:
         generations = await self.generations()
         state = self._state or ProfileState()
         return bool(generations) and state.generation > 0 and is_newer(generations[0], state)
+
+    async def forget(self, user_data_dir: Path) -> None:
+        """
+        Take note that another device is about to be linked in a profile: it is of no stored generation any more.
+
+        Its next backup is a full one of a lineage of its own; what is stored stays until newer generations take its place.
+        """
+        async with self._one_at_a_time:
+            state = await self._learn(user_data_dir)
+            self._packed.forget()
+            await asyncio.to_thread(self._note, ProfileState(garbage=state.garbage))
 
     async def delete(self, user_data_dir: Path | None = None, *, keep_newer: bool = False) -> None:
         """
@@ -285,7 +299,7 @@ class BackupEngine:
             return self._validate(target, state)
 
         backend = self._backend or await asyncio.to_thread(_backend_of, user_data_dir)
-        fetcher = Fetcher(self._remote, self._session, room, validate=validate, backend=backend, chromium=self._chromium)
+        fetcher = Fetcher(self._remote, self._session, room, validate=validate, backend=backend, chromium=self.chromium)
         got = await fetcher.fetch(index, work / "profile", wanted)
         # From here on it takes two renames: what is cancelled now is either not begun or done.
         await in_thread(lambda _: self._swap(work, user_data_dir))

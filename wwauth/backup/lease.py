@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import time
 from typing import TYPE_CHECKING
 
+from .._clock import clock
 from ..abc import StoreFeatures
 from ..errors import LeaseLost, SessionInUse, StoreError, WWAuthError
 from ._holder import end, lives, new_holder
@@ -141,7 +140,7 @@ class LeaseKeeper:
             await asyncio.sleep(pause * self._ttl)
             asked = clock()
             try:
-                async with self._remote.call("lease.renew", self._session, _RENEW_EVERY * self._ttl):
+                async with self._remote.call("lease.renew", self._session, max(self.remaining / 2, _TRY_AGAIN * self._ttl)):
                     await lease.renew()
             except LeaseLost as exc:
                 self._give_up(exc)
@@ -175,10 +174,3 @@ def has_leases(store: Store) -> bool:
             name,
         )
     return False
-
-
-def clock() -> float:
-    """Return seconds that go on while the machine sleeps, where it has such a clock."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from .._clock import clock
 from ..errors import SessionClosed, StoreUnavailable, WWAuthError
 
 if TYPE_CHECKING:
@@ -56,6 +59,8 @@ class BackupSchedule:
         self._stopping = False
         self._failures = 0
         self._retryable = False
+        self._saved_at = -math.inf
+        self._wake = asyncio.Event()
 
     @property
     def next_run(self) -> datetime | None:
@@ -67,6 +72,11 @@ class BackupSchedule:
         if self._task is None:
             self._stopping = False
             self._task = asyncio.get_running_loop().create_task(self._supervise(), name="wwauth-backups")
+
+    def catch_up(self) -> None:
+        """Run at once when no run has worked for longer than the interval: after failures, or when the machine has slept."""
+        if clock() - self._saved_at > self._interval:
+            self._wake.set()
 
     async def run_now(self) -> BackupReport:
         """
@@ -121,7 +131,9 @@ class BackupSchedule:
                 self._failures = 0
             pause = self._pause()
             self._next_run = datetime.now(UTC) + timedelta(seconds=pause)
-            await asyncio.sleep(pause)
+            self._wake.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
 
     def _pause(self) -> float:
         pause = self._interval
@@ -159,6 +171,7 @@ class BackupSchedule:
             self._retryable = isinstance(exc, WWAuthError) and exc.retryable
             _tell(self._on_failed, exc)
             raise
+        self._saved_at = clock()
         _tell(self._on_saved, report)
         return report
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from .._files import remove_tree
 from .._store import check_store
-from ..backup import BackupEngine, BackupSchedule, validate_profile
+from ..abc import AuthenticationNeeded
+from ..backup import BackupEngine, BackupSchedule
 from ..backup._remote import Remote
 from ..backup.engine import check_generations
+from ..backup.layout import has_origin
 from ..backup.lease import LeaseKeeper, has_leases
 from ..errors import ConfigurationError, LeaseLost, SessionClosed, SessionCorrupted, StoreUnavailable, WWAuthError
 from ..events import Event
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     import os
     from datetime import datetime
 
-    from ..abc import AuthenticationNeeded, Store
-    from ..backup import BackupReport
+    from ..abc import Store
+    from ..backup import BackupReport, RestoreReport
     from ..client import Client
 
 __all__ = ["BackupStatus", "RemoteAuth"]
@@ -72,8 +74,10 @@ class RemoteAuth(ProfileStrategy):
     At the start, a local profile that held a login and is whole is used, unless the store has a newer generation, which another
     host saved; else what the store has is restored: the newest generation that is whole, verified before the old profile is
     touched, and the old one is kept until the login works. One that is damaged is set aside as
-    `RemoteAuth[-<client_id>].damaged-<time>`, and stays there. A store that cannot be reached is an error, never
-    "no session". Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing; only a logout does.
+    `RemoteAuth[-<client_id>].damaged-<time>`, and stays there. When the page finds no login in what looked whole, the browser
+    starts again on the next older generation, until one works or none is left: only then a code is shown. A store that cannot
+    be reached is an error, never "no session". Unlike the peer, a lost connection (CONFLICT, PROXYBLOCK, …) deletes nothing;
+    only a logout does.
 
     Where the store has leases, one host at a time runs a login: the lease is taken before the profile is touched, for which
     up to `lease_ttl_ms` are waited, and `SessionInUse` names who holds it; it is renewed while the client runs, and given back
@@ -136,6 +140,9 @@ class RemoteAuth(ProfileStrategy):
         self._marker = LoginMarker(self._profile)
         self._last_error: Exception | None = None
         self._last_report: BackupReport | None = None
+        # The generation in use, when it may still turn out to hold no login; infinity: the profile that was there.
+        self._on_trial: float | None = None
+        self._older: list[int] = []
         self._schedule = BackupSchedule(
             self._backup, interval=backup_sync_interval_ms / 1000, on_saved=self._saved, on_failed=self._failed
         )
@@ -143,6 +150,7 @@ class RemoteAuth(ProfileStrategy):
     def setup(self, client: Client) -> None:
         """Bind this strategy to its client, whose address says which origin a profile must hold."""
         super().setup(client)
+        client.on(Event.CHANGE_STATE, self._state_changed)
         self._engine = BackupEngine(
             self._store,
             session=self.session,
@@ -186,26 +194,67 @@ class RemoteAuth(ProfileStrategy):
                 self._engine.lease = await self._keeper.take()
             await self._engine.recover(self._profile)
             damage = await asyncio.to_thread(self._damage)
-            if await self._wants_restore(damaged=damage is not None):
+            self._engine.chromium = await self.client.browser_version()
+            if self._older:
+                await self._restore_older()
+            elif await self._wants_restore(damaged=damage is not None):
                 aside = await self._out_of_the_way(damage)
-                report = await self._engine.restore(self._profile)
-                await asyncio.to_thread(self._marker.write, generation=report.generation)
-                notes = (*report.notes, *([str(aside)] if aside else []))
-                self.client.emit(Event.RESTORED, replace(report, notes=notes))
+                await self._restored(await self._engine.restore(self._profile), *([str(aside)] if aside else []))
             elif damage is not None:
+                self._on_trial = None
                 self.client.emit(Event.ERROR, await self._out_of_the_way(damage))
+            else:
+                self._on_trial = math.inf if await asyncio.to_thread(lambda: self._marker.holds_login) else None
             await asyncio.to_thread(self._prepare)
+
+    async def _restored(self, report: RestoreReport, *notes: str) -> None:
+        self._on_trial = report.generation
+        await asyncio.to_thread(self._marker.write, generation=report.generation)
+        self.client.emit(Event.RESTORED, replace(report, notes=(*report.notes, *notes)))
+
+    async def _restore_older(self) -> None:
+        """Restore the next generation that is whole, after the page found no login in the one before; else go on with that."""
+        notes = [f"{self._used}: the page found no login in it"]
+        while self._older:
+            number = self._older.pop(0)
+            try:
+                report = await self._engine.restore(self._profile, number)
+            except SessionCorrupted as exc:
+                notes.append(f"generation {number}: {exc}")
+            else:
+                await self._restored(report, *notes)
+                return
+
+    async def _older_generations(self) -> list[int]:
+        if self._on_trial is None:
+            return []
+        try:
+            return [generation.number for generation in await self._engine.generations() if generation.number < self._on_trial]
+        except SessionCorrupted as exc:
+            _log.warning("there is no older generation of %s: %s", self.session, exc)
+            return []
+
+    @property
+    def _used(self) -> str:
+        return "the local profile" if self._on_trial == math.inf else f"generation {self._on_trial}"
 
     async def _out_of_the_way(self, damage: SessionCorrupted | None) -> SessionCorrupted | None:
         return damage and await asyncio.to_thread(self._set_aside, damage)
 
     async def on_authentication_needed(self) -> AuthenticationNeeded:
-        """Note that the local profile holds no login, so that the next start looks into the store."""
+        """Let the browser start again on an older generation; with none left, note that the profile holds no login."""
+        self._older = await self._older_generations()
+        if self._older:
+            _log.warning("the page found no login in %s of %s: trying an older one", self._used, self.session)
+            return AuthenticationNeeded(restart=True)
+        self._on_trial = None
         await asyncio.to_thread(self._marker.remove)
+        await self._engine.forget(self._profile)
         return await super().on_authentication_needed()
 
     async def after_auth_ready(self) -> None:
         """Note that the profile holds a login, drop the one that it replaced, and begin the backups."""
+        self._on_trial = None
         await asyncio.to_thread(self._marker.write, generation=self._engine.generation)
         await self._engine.confirm(self._profile)
         self._schedule.start()
@@ -258,14 +307,8 @@ class RemoteAuth(ProfileStrategy):
             return False
 
     def _local_is_whole(self) -> bool:
-        if not self._marker.holds_login:
-            return False
-        try:
-            validate_profile(self._profile, origin=self.client.options.web_url)
-        except SessionCorrupted as exc:
-            _log.warning("the local profile is not used: %s", exc)
-            return False
-        return True
+        """Tell whether the profile, whose databases were found in order, holds a login for this address."""
+        return self._marker.holds_login and has_origin(self._profile, self.client.options.web_url)
 
     async def _backup(self) -> BackupReport:
         self._check_login()
@@ -291,6 +334,10 @@ class RemoteAuth(ProfileStrategy):
             self._failed(exc)
         else:
             self._saved(report)
+
+    def _state_changed(self, state: str) -> None:
+        if state == "CONNECTED":
+            self._schedule.catch_up()
 
     def _saved(self, report: BackupReport) -> None:
         self._last_report, self._last_error = report, None

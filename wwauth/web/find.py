@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import shutil
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENVIRONMENT_VARIABLE = "WWAUTH_CHROMIUM"
+
+# A program that does not tell its version in so many seconds is started without it.
+_ANSWER = 10.0
 
 _ON_PATH = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -42,6 +49,34 @@ def find_chromium(launch_options: Mapping[str, object], *, bundled: str) -> str 
         "no Chromium was found: run `playwright install chromium`, install your system's package (Debian: `apt install "
         f"chromium`), or set {ENVIRONMENT_VARIABLE} to the path of one"
     )
+
+
+async def major_version(path: str) -> int | None:
+    """Return the major version of a Chromium, which it is asked for; None: it does not tell, as on Windows."""
+    if sys.platform == "win32":  # where it opens a window in place of an answer
+        return None
+    try:
+        program = await asyncio.create_subprocess_exec(
+            path,
+            "--version",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError:
+        return None
+    try:
+        async with asyncio.timeout(_ANSWER):
+            answer, _ = await program.communicate()
+    except TimeoutError:
+        return None
+    finally:
+        if program.returncode is None:
+            with suppress(ProcessLookupError):
+                program.kill()
+            await program.wait()
+    found = re.search(rb" (\d{1,4})\.\d", answer)
+    return int(found[1]) if found else None
 
 
 def _existing(path: str, source: str) -> str:

@@ -1,0 +1,160 @@
+"""One login on two hosts: a process that is frozen, overtaken, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from wwauth import RemoteAuth
+from wwauth.errors import LeaseLost, SessionInUse
+from wwauth.stores import FileSystemStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from wwauth.testing import Simulator
+
+    from .conftest import Recorded
+
+pytestmark = pytest.mark.browser
+
+# Another host, as far as the lease can tell: its holder is of no machine that is known here.
+PROGRAM = """
+import asyncio, sys
+from wwauth import Client, RemoteAuth
+from wwauth.backup import _holder
+from wwauth.stores import FileSystemStore
+_holder._machine = lambda: "00000000"
+url, store, data_path, chromium, *args = sys.argv[1:]
+async def main():
+    strategy = RemoteAuth(store=FileSystemStore(store), client_id="one", data_path=data_path, lease_ttl_ms=3000)
+    client = Client(
+        auth_strategy=strategy, web_url=url, launch_options={"executable_path": chromium, "args": args}, handle_signals=False
+    )
+    for name in ("qr", "ready", "error", "disconnected"):
+        client.on(name, lambda *payload, name=name: print(name, *map(lambda p: type(p).__name__, payload), flush=True))
+    await client.initialize()
+    await client.wait_for("disconnected")
+    await asyncio.sleep(0.1)
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileSystemStore:
+    return FileSystemStore(tmp_path / "store")
+
+
+@pytest.fixture
+def make_remote(make_client: Callable[..., Recorded], store: FileSystemStore, tmp_path: Path) -> Callable[..., Recorded]:
+    def make(name: str = "here", **options: Any) -> Recorded:
+        return make_client(auth_strategy=RemoteAuth(store=store, client_id="one", data_path=tmp_path / name, **options))
+
+    return make
+
+
+@asynccontextmanager
+async def another_host(
+    simulator: Simulator, store: FileSystemStore, tmp_path: Path, launch_options: dict[str, Any]
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM, simulator.url, store.folder, tmp_path / "elsewhere"),
+        *(launch_options["executable_path"], *launch_options.get("args", ())),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield program
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
+
+
+async def said(program: asyncio.subprocess.Process) -> str:
+    assert program.stdout is not None
+    return (await asyncio.wait_for(program.stdout.readline(), 60)).decode().strip()
+
+
+def online(simulator: Simulator) -> list[dict[str, Any]]:
+    return [page for page in simulator.pages if page["device"] is not None]
+
+
+async def test_a_frozen_process_leaves_no_live_login_and_overwrites_nothing(
+    make_remote: Callable[..., Recorded],
+    simulator: Simulator,
+    store: FileSystemStore,
+    tmp_path: Path,
+    launch_options: dict[str, Any],
+) -> None:
+    first = make_remote()
+    saved = asyncio.create_task(first.client.wait_for("remote_session_saved", timeout=30))
+    await first.link(simulator)
+    await saved
+    await first.client.destroy()
+    async with another_host(simulator, store, tmp_path, launch_options) as program:
+        assert await said(program) == "ready"
+        with pytest.raises(SessionInUse, match=f"pid {program.pid}"):
+            await make_remote(lease_ttl_ms=1000).client.initialize()
+        psutil.Process(program.pid).suspend()
+        # Its page knows nothing of the process, and leaves all the same.
+        await simulator.wait_for(lambda: not online(simulator), timeout=30)
+        second = make_remote("third", lease_ttl_ms=3000)
+        await second.client.initialize()
+        await second.client.wait_for("ready", timeout=30)
+        assert "qr" not in second.names
+        strategy = second.client.auth_strategy
+        assert isinstance(strategy, RemoteAuth)
+        await simulator.phone.send_messages(3, 1_000)
+        report = await strategy.backup_now()
+        psutil.Process(program.pid).resume()
+        assert [await said(program), await said(program)] == ["error LeaseLost", "disconnected str"]
+        await asyncio.wait_for(program.wait(), 60)
+        assert (await strategy.backup_now()).generation >= report.generation
+        assert len(online(simulator)) == 1
+        assert "error" not in second.names
+
+
+async def test_a_process_that_was_frozen_and_not_overtaken_goes_on(
+    make_remote: Callable[..., Recorded],
+    simulator: Simulator,
+    store: FileSystemStore,
+    tmp_path: Path,
+    launch_options: dict[str, Any],
+) -> None:
+    first = make_remote()
+    saved = asyncio.create_task(first.client.wait_for("remote_session_saved", timeout=30))
+    await first.link(simulator)
+    await saved
+    await first.client.destroy()
+    async with another_host(simulator, store, tmp_path, launch_options) as program:
+        assert await said(program) == "ready"
+        psutil.Process(program.pid).suspend()
+        await simulator.wait_for(lambda: not online(simulator), timeout=30)
+        psutil.Process(program.pid).resume()
+        await simulator.wait_for(lambda: [page for page in online(simulator) if page["stage"] == "ready"], timeout=30)
+        assert online(simulator)[0]["diagnosis"] == "ok"
+
+
+async def test_a_client_whose_lease_is_taken_stops(make_remote: Callable[..., Recorded], simulator: Simulator) -> None:
+    it = make_remote(lease_ttl_ms=4000)
+    await it.link(simulator)
+    strategy = it.client.auth_strategy
+    assert isinstance(strategy, RemoteAuth)
+    assert strategy.status.holder is not None
+    ended = asyncio.create_task(it.client.wait_for("disconnected", timeout=30))
+    taken = await strategy._store.lease(session="RemoteAuth-one", holder=strategy.status.holder, ttl=60).__aenter__()
+    assert await ended == "STRATEGY_FAILED"
+    assert [type(event[1]) for event in it.events if event[0] == "error"] == [LeaseLost]
+    await taken.release()
+    it.events.clear()
+    await it.client.initialize()
+    await it.client.wait_for("ready", timeout=30)
+    assert "qr" not in it.names
