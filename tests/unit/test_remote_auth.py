@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -222,3 +223,33 @@ async def test_a_store_of_four_methods_is_used_with_a_warning(
 def test_wrong_times_of_a_lease_are_refused(store: FileSystemStore, ttl: Any) -> None:
     with pytest.raises(ConfigurationError, match="lease_ttl_ms"):
         RemoteAuth(store=store, lease_ttl_ms=ttl)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for a browser is a shell script")
+async def test_what_a_newer_browser_wrote_is_refused(
+    tmp_path: Path, store: FileSystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\necho 'Chromium 120.0.6099.1 built on a test'\n", "utf-8")
+    browser.chmod(0o755)
+    monkeypatch.setenv("WWAUTH_CHROMIUM", str(browser))
+    profile = make_profile(tmp_path / SESSION)
+    (profile / "Last Version").write_text("121.0.1.2", "utf-8")
+    await engine_on(store).save(profile)
+    with pytest.raises(ConfigurationError, match="121"):
+        await start(store, tmp_path / "here")
+    browser.write_text("#!/bin/sh\necho 'Google Chrome 121.0.1.2 '\n", "utf-8")
+    assert await start(store, tmp_path / "here") is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for a browser is a shell script")
+@pytest.mark.parametrize("script", ["exit 1", "echo no version", "sleep 60"])
+async def test_a_browser_that_does_not_tell_its_version_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setattr("wwauth.web.find._ANSWER", 0.2)
+    browser = tmp_path / "chromium"
+    browser.write_text(f"#!/bin/sh\nexec {script}\n" if script.startswith("sleep") else f"#!/bin/sh\n{script}\n", "utf-8")
+    browser.chmod(0o755)
+    client = Client(launch_options={"executable_path": str(browser)}, handle_signals=False)
+    assert await client.browser_version() is None
