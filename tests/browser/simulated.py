@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.async_api import BrowserContext, Page
+
+    from wwauth import Client
 
 SITE = "https://web.whatsapp.com/"
 
@@ -104,6 +107,17 @@ async def scan(simulator: Simulator) -> str:
     device = await simulator.phone.scan(page["qr"])
     await the_page(simulator, stage="ready")
     return device
+
+
+async def crash_page(client: Client) -> None:
+    """Crash the page's renderer, and wait until the client has put another page in its place."""
+    page = client.page
+    crash = asyncio.create_task(page.goto("chrome://crash"))
+    await page.wait_for_event("crash")
+    while client.page == page:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.02)
+    await client.page.wait_for_function("() => window.Debug")
+    await asyncio.gather(crash, return_exceptions=True)
 
 
 async def make_linked(folder: Path, launch_options: dict[str, Any]) -> Linked:

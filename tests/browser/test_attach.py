@@ -22,6 +22,8 @@ from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
 from wwauth.web.processes import kill_tree
 
+from .simulated import crash_page
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
@@ -229,14 +231,8 @@ async def test_the_page_of_a_crash_is_replaced(
 ) -> None:
     it = make_client(cdp_url=running.url, launch_options={}, user_agent="Mozilla/5.0 wwauth")
     await it.link(simulator)
-    page = it.client.page
-    crash = asyncio.create_task(page.goto("chrome://crash"))
-    await page.wait_for_event("crash")
-    while it.client.page == page:  # noqa: ASYNC110 - the client puts another one in its place
-        await asyncio.sleep(0.02)
-    await it.client.page.wait_for_function("() => window.Debug")
+    await crash_page(it.client)
     assert await it.client.page.evaluate("navigator.userAgent") == "Mozilla/5.0 wwauth"
-    await asyncio.gather(crash, return_exceptions=True)
     await it.client.destroy()
     assert len(await running.pages()) == 1
 

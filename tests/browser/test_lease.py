@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -60,10 +59,16 @@ def make_remote(make_client: Callable[..., Recorded], store: FileSystemStore, tm
     return make
 
 
-@asynccontextmanager
-async def another_host(
-    simulator: Simulator, store: FileSystemStore, tmp_path: Path, launch_options: dict[str, Any]
+@pytest.fixture
+async def elsewhere(
+    make_remote: Callable[..., Recorded], simulator: Simulator, store: FileSystemStore, tmp_path: Path, launch_options: Any
 ) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Link a device, and let another host go on with the login."""
+    first = make_remote()
+    saved = asyncio.create_task(first.client.wait_for("remote_session_saved", timeout=30))
+    await first.link(simulator)
+    await saved
+    await first.client.destroy()
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PROGRAM, simulator.url, store.folder, tmp_path / "elsewhere"),
         *(launch_options["executable_path"], *launch_options.get("args", ())),
@@ -71,6 +76,7 @@ async def another_host(
         stdout=asyncio.subprocess.PIPE,
     )
     try:
+        assert await said(program) == "ready"
         yield program
     finally:
         if program.returncode is None:
@@ -88,59 +94,37 @@ def online(simulator: Simulator) -> list[dict[str, Any]]:
 
 
 async def test_a_frozen_process_leaves_no_live_login_and_overwrites_nothing(
-    make_remote: Callable[..., Recorded],
-    simulator: Simulator,
-    store: FileSystemStore,
-    tmp_path: Path,
-    launch_options: dict[str, Any],
+    make_remote: Callable[..., Recorded], simulator: Simulator, elsewhere: asyncio.subprocess.Process
 ) -> None:
-    first = make_remote()
-    saved = asyncio.create_task(first.client.wait_for("remote_session_saved", timeout=30))
-    await first.link(simulator)
-    await saved
-    await first.client.destroy()
-    async with another_host(simulator, store, tmp_path, launch_options) as program:
-        assert await said(program) == "ready"
-        with pytest.raises(SessionInUse, match=f"pid {program.pid}"):
-            await make_remote(lease_ttl_ms=1000).client.initialize()
-        psutil.Process(program.pid).suspend()
-        # Its page knows nothing of the process, and leaves all the same.
-        await simulator.wait_for(lambda: not online(simulator), timeout=30)
-        second = make_remote("third", lease_ttl_ms=3000)
-        await second.client.initialize()
-        await second.client.wait_for("ready", timeout=30)
-        assert "qr" not in second.names
-        strategy = second.client.auth_strategy
-        assert isinstance(strategy, RemoteAuth)
-        await simulator.phone.send_messages(3, 1_000)
-        report = await strategy.backup_now()
-        psutil.Process(program.pid).resume()
-        assert [await said(program), await said(program)] == ["error LeaseLost", "disconnected str"]
-        await asyncio.wait_for(program.wait(), 60)
-        assert (await strategy.backup_now()).generation >= report.generation
-        assert len(online(simulator)) == 1
-        assert "error" not in second.names
+    with pytest.raises(SessionInUse, match=f"pid {elsewhere.pid}"):
+        await make_remote(lease_ttl_ms=1000).client.initialize()
+    psutil.Process(elsewhere.pid).suspend()
+    # Its page knows nothing of the process, and leaves all the same.
+    await simulator.wait_for(lambda: not online(simulator), timeout=30)
+    second = make_remote("third", lease_ttl_ms=3000)
+    await second.client.initialize()
+    await second.client.wait_for("ready", timeout=30)
+    assert "qr" not in second.names
+    strategy = second.client.auth_strategy
+    assert isinstance(strategy, RemoteAuth)
+    await simulator.phone.send_messages(3, 1_000)
+    report = await strategy.backup_now()
+    psutil.Process(elsewhere.pid).resume()
+    assert [await said(elsewhere), await said(elsewhere)] == ["error LeaseLost", "disconnected str"]
+    await asyncio.wait_for(elsewhere.wait(), 60)
+    assert (await strategy.backup_now()).generation >= report.generation
+    assert len(online(simulator)) == 1
+    assert "error" not in second.names
 
 
 async def test_a_process_that_was_frozen_and_not_overtaken_goes_on(
-    make_remote: Callable[..., Recorded],
-    simulator: Simulator,
-    store: FileSystemStore,
-    tmp_path: Path,
-    launch_options: dict[str, Any],
+    make_remote: Callable[..., Recorded], simulator: Simulator, elsewhere: asyncio.subprocess.Process
 ) -> None:
-    first = make_remote()
-    saved = asyncio.create_task(first.client.wait_for("remote_session_saved", timeout=30))
-    await first.link(simulator)
-    await saved
-    await first.client.destroy()
-    async with another_host(simulator, store, tmp_path, launch_options) as program:
-        assert await said(program) == "ready"
-        psutil.Process(program.pid).suspend()
-        await simulator.wait_for(lambda: not online(simulator), timeout=30)
-        psutil.Process(program.pid).resume()
-        await simulator.wait_for(lambda: [page for page in online(simulator) if page["stage"] == "ready"], timeout=30)
-        assert online(simulator)[0]["diagnosis"] == "ok"
+    psutil.Process(elsewhere.pid).suspend()
+    await simulator.wait_for(lambda: not online(simulator), timeout=30)
+    psutil.Process(elsewhere.pid).resume()
+    await simulator.wait_for(lambda: [page for page in online(simulator) if page["stage"] == "ready"], timeout=30)
+    assert online(simulator)[0]["diagnosis"] == "ok"
 
 
 async def test_a_client_whose_lease_is_taken_stops(make_remote: Callable[..., Recorded], simulator: Simulator) -> None:

@@ -16,7 +16,7 @@ from wwauth import Client, LocalAuth
 from wwauth.errors import WebVersionUnavailable
 from wwauth.web.web_version import WebVersion
 
-from .simulated import both_addresses
+from .simulated import both_addresses, crash_page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -133,14 +133,8 @@ async def test_a_page_that_replaces_a_crashed_one_is_served_the_same(
     (tmp_path / f"{KEPT}.html").write_bytes(await kept_document(simulator))
     it = make_client(web_version=KEPT, web_version_cache={"type": "local", "path": tmp_path})
     await it.link(simulator)
-    page = it.client.page
-    crash = asyncio.create_task(page.goto("chrome://crash"))
-    await page.wait_for_event("crash")
-    while it.client.page == page:  # noqa: ASYNC110 - the client puts another one in its place
-        await asyncio.sleep(0.02)
-    await it.client.page.wait_for_function("() => window.Debug")
+    await crash_page(it.client)
     assert await kept(it)
-    await asyncio.gather(crash, return_exceptions=True)
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n"], ids=["missing", "empty", "blank"])
