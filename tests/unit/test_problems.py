@@ -149,5 +149,6 @@ async def test_the_log_says_where_no_login_was_found(
 ) -> None:
     caplog.set_level(logging.INFO, "wwauth")
     strategy = make(data_path=tmp_path, client_id="another-at-each-start")
+    Client(auth_strategy=strategy, handle_signals=False)
     await strategy.on_authentication_needed()
     assert str(strategy.user_data_dir) in caplog.text

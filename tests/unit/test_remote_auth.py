@@ -253,3 +253,17 @@ async def test_a_browser_that_does_not_tell_its_version_is_used(
     browser.chmod(0o755)
     client = Client(launch_options={"executable_path": str(browser)}, handle_signals=False)
     assert await client.browser_version() is None
+
+
+async def test_a_logout_deletes_nothing_that_another_host_uses(tmp_path: Path, store: FileSystemStore, here: Path) -> None:
+    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=60).__aenter__()
+    strategy = RemoteAuth(store=store, client_id="one", data_path=tmp_path / "here", lease_ttl_ms=1000)
+    client = Client(auth_strategy=strategy, web_url=ORIGIN, handle_signals=False)
+    with pytest.raises(SessionInUse, match="web-2"):
+        await client.logout()
+    assert len(await engine_on(store).generations()) == 1
+    assert here.is_dir()
+    await held.release()
+    await client.logout()
+    assert not await store.session_exists(session=SESSION)
+    assert not here.exists()

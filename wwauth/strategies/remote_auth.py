@@ -189,9 +189,7 @@ class RemoteAuth(ProfileStrategy):
     async def before_browser_initialized(self) -> None:
         """Take the lock and the lease, and bring the profile that is to be used into its place; see the class."""
         with self._disk_errors():
-            await asyncio.to_thread(self._hold)
-            if self._keeper is not None:
-                self._engine.lease = await self._keeper.take()
+            await self._take()
             await self._engine.recover(self._profile)
             damage = await asyncio.to_thread(self._damage)
             self._engine.chromium = await self.client.browser_version()
@@ -277,13 +275,19 @@ class RemoteAuth(ProfileStrategy):
         try:
             await self._schedule.stop()
             if self._delete_on_logout:
-                await asyncio.to_thread(self._hold)
+                await self._take()
                 try:
                     await self._engine.delete(self._profile, keep_newer=True)
                 finally:
                     await asyncio.to_thread(self._remove_all)
         finally:
             await self._give_back()
+
+    async def _take(self) -> None:
+        """Take lock and lease, unless they are held."""
+        await asyncio.to_thread(self._hold)
+        if self._keeper is not None:
+            self._engine.lease = await self._keeper.take()
 
     async def _give_back(self) -> None:
         try:
