@@ -1,8 +1,8 @@
 """
 The process that is killed: it changes a profile, saves, prunes, restores, deletes, and tells what it does.
 
-What it tells goes into a pipe, line by line, with one write each: what was written before a SIGKILL arrives. It is forked from a
-process that has everything imported, so that a thousand of them cost little.
+What it tells goes into a pipe, line by line, with one write each: what was written before a SIGKILL arrives. It is forked
+from a process that has everything imported, so that a thousand of them cost little.
 """
 
 from __future__ import annotations

@@ -7,10 +7,8 @@ temporary is left, and no pack that no index names.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import random
 import select
 import shutil
 import signal
@@ -18,28 +16,32 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wwauth.backup import validate_profile
-from wwauth.backup.indexfile import read_index
-from wwauth.errors import SessionNotFound
-
-from ..unit.profiles import ORIGIN
-from .killed import SESSION, change, contents, folders, new_engine
+from .checks import Checks
 
 _TIMEOUT = 60.0
 
 # What a worker is killed in, and how often beside the others.
 _TARGETS = {"save": 40, "restore": 25, "prune": 12, "start": 8, "confirm": 5, "delete": 10}
 
+# What `killed.Watch` calls the phases.
+PHASES = (
+    *(f"save: {phase}" for phase in ("copy", "pack", "announce", "upload", "commit", "sweep", "note", "clean up")),
+    *(f"restore: {phase}" for phase in ("fetch", "build", "note", "swap", "clean up")),
+    *(f"delete: {phase}" for phase in ("look", "commit", "sweep")),
+    "start: recover",
+    "confirm: clean up",
+)
+
 # Phases that are short beside the others: a kill at any moment would rarely meet them.
 _SHORT = {
     "save": ("save: commit", "save: sweep", "save: note", "save: announce", "save: upload"),
     "prune": ("save: commit", "save: sweep"),
-    "restore": ("restore: swap", "restore: build"),
-    "delete": ("delete: commit", "delete: sweep"),
+    "restore": ("restore: swap", "restore: swap", "restore: note", "restore: build", "restore: fetch"),
+    "delete": ("delete: commit", "delete: sweep", "delete: look"),
 }
 
 
@@ -47,7 +49,6 @@ class Nursery:
     """A process that has everything imported, and forks workers."""
 
     def __init__(self, root: Path) -> None:
-        (root / "tmp").mkdir(parents=True)
         path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from tests.faults.killed import nursery; nursery()"],
@@ -93,7 +94,15 @@ class Nursery:
 
 @dataclass(slots=True)
 class Kill:
-    """When: so long after a work or a phase of it began; or before its n-th operation on files, then the worker kills itself."""
+    """
+    When to kill.
+
+    Attributes:
+        how: "moment": at any moment of a work; "phase": after the beginning of a short phase; "operation": by itself.
+        delay: So many seconds after that beginning.
+        phase: Of the short phase, its name.
+        fatal: The operation on files before which the worker kills itself.
+    """
 
     how: str
     delay: float = 0.0
@@ -101,44 +110,19 @@ class Kill:
     fatal: int | None = None
 
 
-@dataclass(slots=True)
-class Truth:
-    """
-    What must be true, from what the workers told: digests of contents; None: none.
-
-    Attributes:
-        committed: What was committed last.
-        pending: What is being committed.
-        profiles: What the profile may be; `anything` when the kill came while its browser wrote to it.
-        asides: What may lie beside it as the one that a restore replaced.
-    """
-
-    committed: str | None = None
-    pending: tuple[str | None, ...] = ()
-    profiles: set[str | None] = field(default_factory=set)
-    anything: bool = False
-    asides: set[str | None] = field(default_factory=lambda: {None})
-
-
-class Kills:
-    """A profile and a store that outlive their workers."""
+class Kills(Checks):
+    """Workers that are killed, on a profile and a store that outlive them."""
 
     def __init__(self, root: Path, seed: int) -> None:
-        self.root = root
-        self.moments = random.Random(seed)
-        self.profile, self.store = folders(root)
+        super().__init__(root, seed)
         self.nursery = Nursery(root)
-        self.truth = Truth()
         self.phases: Counter[str] = Counter()
         self.ways: Counter[str] = Counter()
-        self.outcomes: Counter[str] = Counter()
         self.missed = 0
-        self.job: dict[str, Any] = {}
+        self._phase, self._target, self._killed = "", False, False
+        self._at = self._began = self._entered = 0.0
         self._took: dict[str, list[float]] = defaultdict(list)
         self._operations: dict[str, list[int]] = defaultdict(list)
-
-        change(self.profile, self.moments)
-        self.truth.profiles = {contents(self.profile)}
 
     @property
     def count(self) -> int:
@@ -157,8 +141,7 @@ class Kills:
                 self._kill_one(["start"])
                 self.check_store()
             self.check_next_start()
-        asyncio.run(new_engine(self.root).delete(self.profile))
-        assert self._stored() == set(), "a deletion left packs"
+        self.check_end()
 
     # The killing
 
@@ -195,52 +178,52 @@ class Kills:
         return kill
 
     def _live_through(self, kill: Kill) -> None:
-        phase, at = "", time.monotonic() + _TIMEOUT
-        killed, target, began, entered = False, False, 0.0, 0.0
-        while True:
-            told = self.nursery.next(at)
+        """Watch a worker until it is dead; it is killed at the moment `at`, or has hung."""
+        self._phase, self._target, self._killed = "", False, False
+        self._at = time.monotonic() + _TIMEOUT
+        while (told := self.nursery.next(self._at)) is None or told["kind"] != "dead":
             now = time.monotonic()
-            if told is None:
-                assert self.nursery.worker and not killed, f"a worker hung: {self.job}"
-                self.nursery.kill()
-                killed, at = True, now + _TIMEOUT
+            if told is not None:
+                self._heard(told, kill, now)
                 continue
-            match told["kind"]:
-                case "error":
-                    raise AssertionError(f"a worker failed: {self.job}\n{told['text']}")
-                case "begin":
-                    began, phase = now, ""
-                    self._begun(told)
-                    target |= told["target"]
-                    if told["target"] and kill.how == "moment":
-                        at = now + kill.delay
-                case "phase":
-                    self._leave(phase, now - entered)
-                    phase, entered = told["phase"], now
-                    if target and phase == kill.phase and not killed:
-                        at, kill.phase = now + kill.delay, None
-                case "change":
-                    phase, self.truth.anything = "", True
-                case "done":
-                    self._leave(phase, now - entered)
-                    phase = ""
-                    self._took[told["verb"]].append(now - began)
-                    self._operations[told["verb"]].append(told["operations"])
-                    self._done(told)
-                case "end" if not killed:
-                    at = now  # it was quicker than expected, or the phase did not come
-                case "dead":
-                    assert told["signal"] == signal.SIGKILL, told
-                    break
-        if phase:
-            self.phases[phase] += 1
+            assert self.nursery.worker, f"no worker began: {self.job}"
+            assert not self._killed, f"a worker that was killed lives: {self.job}"
+            self.nursery.kill()
+            self._killed, self._at = True, now + _TIMEOUT
+        assert told["signal"] == signal.SIGKILL, told
+        if self._phase:
+            self.phases[self._phase] += 1
             self.ways[kill.how] += 1
         else:
             self.missed += 1
 
-    def _leave(self, phase: str, seconds: float) -> None:
-        if phase:
-            self._took[phase].append(seconds)
+    def _heard(self, told: dict[str, Any], kill: Kill, now: float) -> None:
+        match told["kind"]:
+            case "error":
+                raise AssertionError(f"a worker failed: {self.job}\n{told['text']}")
+            case "begin":
+                self._began, self._target = now, self._target or told["target"]
+                self._begun(told)
+                if told["target"] and kill.how == "moment":
+                    self._at = now + kill.delay
+            case "phase":
+                self._enter(told["phase"], now)
+                if self._target and told["phase"] == kill.phase and not self._killed:
+                    self._at, kill.phase = now + kill.delay, None
+            case "change":
+                self.truth.anything = True
+            case "done":
+                self._enter("", now)
+                self._took[told["verb"]].append(now - self._began)
+                self._operations[told["verb"]].append(told["operations"])
+                self._done(told)
+            case "end" if not self._killed:
+                self._at = now  # it was quicker than expected, or the phase did not come
+
+    def _enter(self, phase: str, now: float) -> None:
+        if self._phase:
+            self._took[self._phase].append(now - self._entered)
+        self._phase, self._entered = phase, now
 
     def _begun(self, told: dict[str, Any]) -> None:
         truth, now, aside = self.truth, told["profile"], told["previous"]
@@ -268,94 +251,6 @@ class Kills:
             case "restore" if told["generation"] is not None:
                 truth.profiles = {truth.committed}
         truth.pending = ()
-
-    # The checks
-
-    def check_store(self) -> None:
-        """Restore into an empty folder, by an engine that knows nothing: what is committed, or what was being committed."""
-        asyncio.run(self._check_store())
-
-    async def _check_store(self) -> None:
-        truth = self.truth
-        target = self.root / "elsewhere" / SESSION
-        shutil.rmtree(target.parent, ignore_errors=True)
-        target.parent.mkdir()
-        found = None
-        try:
-            engine = new_engine(self.root)
-            await engine.recover(target)
-            report = await engine.restore(target)
-        except SessionNotFound:
-            pass
-        else:
-            assert report.notes == (), self._say(f"the newest generation is not whole: {report.notes}")
-            validate_profile(target, origin=ORIGIN, strict=True)
-            found = contents(target)
-            assert {path.name for path in target.parent.iterdir()} == {SESSION}, self._say("a restore left something")
-        if found == truth.committed:
-            self.outcomes["old" if truth.pending else "committed"] += 1
-        else:
-            assert found in truth.pending, self._say(f"found {found}, which was never to be committed")
-            self.outcomes["new"] += 1
-            truth.committed = found
-        needed = self._named(live=True)
-        assert needed <= self._stored(), self._say(f"packs are missing: {needed - self._stored()}")
-
-    def check_next_start(self) -> None:
-        """Start as RemoteAuth does: the profile is old or new, and what the kills left is gone."""
-        asyncio.run(self._check_next_start())
-
-    async def _check_next_start(self) -> None:
-        engine = new_engine(self.root, keep=self.job["keep"], work_dir=self.job["work_dir"])
-        previous = engine.previous(self.profile)
-        await engine.recover(self.profile)
-        if self.profile.exists():
-            validate_profile(self.profile, origin=ORIGIN)
-        assert contents(previous) in self.truth.asides, self._say("what a restore replaced is a mix")
-        now = contents(self.profile)
-        assert self.truth.anything or now in self.truth.profiles, self._say(f"the profile is a mix: {now}")
-        kept = {SESSION} if self.profile.exists() else set()
-        kept |= {previous.name} if previous.exists() else set()
-        self._check_clean(kept)
-        if not self.profile.exists() or await engine.is_behind():
-            if self.truth.committed is not None:
-                await engine.restore(self.profile)
-                assert contents(self.profile) == self.truth.committed
-        # What a writer that died left in a store's folder goes when it has rested for an hour.
-        for path in self.store.glob(".*") if self.store.exists() else ():
-            os.utime(path, (1, 1))
-        change(self.profile, self.moments)
-        saved = contents(self.profile)
-        report = await engine.save(self.profile)
-        assert report.kind != "unchanged"
-        await engine.confirm(self.profile)
-        self.truth = Truth(committed=saved, profiles={saved}, anything=False)
-        assert self._stored() == self._named(live=True), self._say("packs are left that no generation needs")
-        assert not list(self.store.glob(".*")), self._say("temporary files are left in the store")
-        self._check_clean({SESSION})
-
-    def _check_clean(self, kept: set[str]) -> None:
-        """Look at all places where something temporary may lie."""
-        for folder, expected in (("data", kept), ("work", set()), ("tmp", set())):
-            path = self.root / folder
-            found = {entry.name for entry in path.iterdir()} if path.exists() else set()
-            assert found == expected, self._say(f"{folder} has {sorted(found)}")
-        inside = [path.name for path in self.profile.glob("**/.*")] if self.profile.exists() else []
-        assert not inside, self._say(f"the profile has {inside}")
-
-    def _stored(self) -> set[str]:
-        names = {path.name.removesuffix(".zip") for path in self.store.glob("[!.]*")} if self.store.exists() else set()
-        return names - {SESSION}
-
-    def _named(self, *, live: bool) -> set[str]:
-        path = self.store / f"{SESSION}.zip"
-        if not path.exists():
-            return set()
-        index = read_index(path, session=SESSION)
-        return {name.of(SESSION) for name in (index.live() if live else index.names())}
-
-    def _say(self, what: str) -> str:
-        return f"{what}\nafter {self.count} kills; {self.job}; {self.truth}; phases {dict(self.phases)}"
 
     def result(self) -> dict[str, Any]:
         """Return what happened, for a report."""

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="its workers are
 def test_after_a_kill_the_newest_committed_generation_comes_back(tmp_path: Path) -> None:
     kills = Kills(tmp_path, seed=20)
     try:
-        kills.run(40)
+        kills.run(30)
     finally:
         kills.nursery.close()
-    assert kills.count >= 40
-    print(kills.result())
+    assert kills.count >= 30
+    assert kills.ways.keys() == {"moment", "phase", "operation"}
