@@ -13,7 +13,6 @@ import json
 import os
 import random
 import re
-import signal
 import sys
 import time
 import traceback
@@ -29,6 +28,9 @@ from wwauth.stores import FileSystemStore
 from ..unit.profiles import BLOBS, FOOTER, INDEXED_DB, ORIGIN, edit, frame, make_profile, varint
 
 SESSION = "RemoteAuth-one"
+# SIGKILL, which Windows does not have.
+KILL = 9
+
 LOG = f"{INDEXED_DB}/000006.log"
 MANIFEST = f"{INDEXED_DB}/MANIFEST-000001"
 
@@ -135,7 +137,7 @@ class Watch:
         self.operations += 1
         self._counted += self.armed
         if self.armed and self._counted == self._fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), KILL)
         phase = self._phase(event, *(Path(os.fsdecode(arg)) for arg in args[:2] if isinstance(arg, str | bytes | os.PathLike)))
         if phase is not None:
             self._enter(phase)
@@ -264,6 +266,8 @@ class Work:
 
 def nursery() -> None:
     """Fork a worker for each job that comes in, and say how it ended."""
+    if sys.platform == "win32":
+        return
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
             _live(json.loads(line))

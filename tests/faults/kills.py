@@ -11,7 +11,6 @@ import json
 import os
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .checks import Checks
+from .killed import KILL
 
 _TIMEOUT = 60.0
 
@@ -83,7 +83,7 @@ class Nursery:
 
     def kill(self) -> None:
         """Kill the worker that lives."""
-        os.kill(self.worker, signal.SIGKILL)
+        os.kill(self.worker, KILL)
 
     def close(self) -> None:
         if self.worker:
@@ -190,7 +190,7 @@ class Kills(Checks):
             assert not self._killed, f"a worker that was killed lives: {self.job}"
             self.nursery.kill()
             self._killed, self._at = True, now + _TIMEOUT
-        assert told["signal"] == signal.SIGKILL, told
+        assert told["signal"] == KILL, told
         if self._phase:
             self.phases[self._phase] += 1
             self.ways[kill.how] += 1

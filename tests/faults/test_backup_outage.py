@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import selectors
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class Simulated(asyncio.SelectorEventLoop):
         self.threads -= 1
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class _Selector(selectors.DefaultSelector):
     def __init__(self, loop: Simulated) -> None:
         super().__init__()
         self._loop = loop
@@ -140,9 +141,9 @@ async def _outage(root: Path, interval: float, silent: float) -> None:
         times = [at for at, _ in login.failed]
         assert all(since <= at < until + silent + 1 for at in times)
         # Soon at first, and then ever later: an hour is no reason to knock all the time.
-        pauses = [later - earlier - silent for earlier, later in zip(times, times[1:], strict=False)]
+        pauses = [later - earlier - silent for earlier, later in itertools.pairwise(times)]
         assert pauses[0] < 6
-        assert all(later > 1.5 * earlier or later > 0.9 * interval for earlier, later in zip(pauses, pauses[1:], strict=False))
+        assert all(later > 1.5 * earlier or later > 0.9 * interval for earlier, later in itertools.pairwise(pauses))
         assert len(times) <= 10 + HOUR / interval
         resumed.append(min(at for at, _ in login.saved if at > until))
         assert [report.generation for _, report in login.saved] == list(range(1, len(login.saved) + 1)), "a number was lost"
