@@ -20,8 +20,8 @@ from wwauth.backup import BackupEngine
 from wwauth.errors import LeaseLost, SessionCorrupted, SnapshotFailed, StoreDenied, StoreError, StoreFull
 from wwauth.stores import FileSystemStore
 
-from ..unit.profiles import ORIGIN
 from ..soak.evidence import write_evidence
+from ..unit.profiles import ORIGIN
 from .checks import Checks
 from .failing import Failing
 from .killed import SESSION, change, contents, new_engine
