@@ -46,7 +46,7 @@ def folders(root: Path) -> tuple[Path, Path]:
 def new_engine(root: Path, *, keep: int = 3, work_dir: bool = False) -> BackupEngine:
     store = FileSystemStore(folders(root)[1])
     work = root / "work" if work_dir else None
-    return BackupEngine(store, session=SESSION, origin=ORIGIN, generations=keep, work_dir=work)
+    return BackupEngine(store, session=SESSION, origin=ORIGIN, generations=keep, work_dir=work, grace=0)
 
 
 def contents(profile: Path) -> str | None:

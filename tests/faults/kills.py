@@ -8,6 +8,7 @@ temporary is left, and no pack that no index names.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import shutil
@@ -21,6 +22,8 @@ from typing import Any
 
 from .checks import Checks
 from .killed import KILL
+
+_log = logging.getLogger(__name__)
 
 _TIMEOUT = 60.0
 
@@ -141,6 +144,7 @@ class Kills(Checks):
                 self._kill_one(["start"])
                 self.check_store()
             self.check_next_start()
+            _log.info("%s kills, %s", self.count, dict(self.outcomes))
         self.check_end()
 
     # The killing

@@ -304,7 +304,7 @@ def test_a_store_that_lies_costs_nothing(faults: Faults, tmp_path: Path, kind: s
     for verb in ("save", "restore"):
         for turn in range(1, 10, 1 if SOAK else 2):
             lying = Lying(faults.store, turn, lie)
-            engine = BackupEngine(lying, session=SESSION, origin=ORIGIN, generations=3)
+            engine = BackupEngine(lying, session=SESSION, origin=ORIGIN, generations=3, grace=0)
             error = faults.call(verb, engine)
             assert error is None or isinstance(error, StoreError | SessionCorrupted | LeaseLost), repr(error)
             if verb == "restore" and error is None:
