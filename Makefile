@@ -38,7 +38,7 @@ bench: chromium tests/interop/node_modules
 	$(PYTHON) benchmarks/backup.py
 
 soak: chromium
-	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/unit/test_generations_walk.py $(PYTEST_ARGS)
+	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults/test_backup_faults.py tests/unit/test_generations_walk.py $(PYTEST_ARGS)
 
 chromium: $(INSTALLED)
 	@$(PYTHON) scripts/prepare.py chromium

@@ -12,18 +12,22 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[2] / "docs" / "evidence"
 
 
-def write_evidence(name: str, *, what: str, command: str, chromium: str, **found: object) -> None:
+def write_evidence(name: str, *, what: str, command: str, chromium: str | None = None, **found: object) -> None:
     """Write `<date>-<name>.json`; called before the verdict, so that a bad outcome is kept, too."""
-    version = subprocess.run([chromium, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    browser = {} if chromium is None else {"chromium": _version(chromium)}
     now = datetime.now(UTC)
     result = {
         "what": what,
         "when": now.isoformat(timespec="seconds"),
         "command": command,
-        "chromium": version,
+        **browser,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}, {os.cpu_count()} cores",
         **found,
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{now:%Y-%m-%d}-{name}.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+
+
+def _version(program: str) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()

@@ -169,14 +169,51 @@ async def test_recover_ends_an_interrupted_restore_and_sweeps(tmp_path: Path, st
         tmp_path / "work" / f".{SESSION}.{'0' * 12}.tmp",
     ):
         path.mkdir()
+    (engine.previous(profile) / f".wwauth-backup.json.{'b' * 12}.tmp").write_text("half a note")
     others = profile.with_name(f".{SESSION}-2.{'a' * 12}.tmp")
     others.mkdir()
     await engine.recover(profile)
     assert login(profile) == whole
+    assert not list(profile.glob(".*"))
     assert beside(profile) == {SESSION, others.name}
     assert list((tmp_path / "work").iterdir()) == []
     await engine.recover(profile)
     await engine.recover(tmp_path / "nothing" / "here")
+
+
+async def test_a_confirmation_that_is_interrupted_leaves_no_half_of_a_profile(
+    store: FileSystemStore, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_on(store)
+    await engine.save(profile)
+    await engine.restore(profile)
+
+    def interrupted(path: Path) -> None:
+        (path / LOG).unlink()
+        raise PermissionError("busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wwauth.backup.engine.remove_tree", interrupted)
+        with pytest.raises(PermissionError):
+            await engine.confirm(profile)
+    assert not engine.previous(profile).exists()
+    await engine_on(store).recover(profile)
+    assert beside(profile) == {SESSION}
+
+
+async def test_a_call_without_a_profile_has_its_temporaries_where_they_are_swept(store: FileSystemStore, profile: Path) -> None:
+    faulty = Faulty(store)
+    engine = engine_on(faulty)
+    await engine.save(profile)
+    restarted = engine_on(faulty)
+    await restarted.recover(profile)
+    seen = []
+    faulty.fault = lambda *_: seen.append(beside(profile))
+    await restarted.is_behind()
+    (room,) = set.union(*seen) - {SESSION}
+    profile.with_name(room).mkdir()
+    await restarted.recover(profile)
+    assert beside(profile) == {SESSION}
 
 
 async def test_a_killed_peers_archive_is_mended_and_said_so(tmp_path: Path, store: FileSystemStore, profile: Path) -> None:

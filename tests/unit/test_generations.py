@@ -223,6 +223,50 @@ async def test_a_bad_pack_is_named_and_an_older_generation_used(store: FileSyste
     assert login(profile) == after
 
 
+async def test_a_replaced_profile_that_comes_back_is_behind_what_was_saved_since(store: FileSystemStore, profile: Path) -> None:
+    engine = engine_on(store)
+    await engine.save(profile)
+    await engine.restore(profile)
+    grow(profile)
+    await engine.save(profile)
+    # Another restore, which a crash interrupted between its two renames.
+    shutil.rmtree(profile)
+    restarted = engine_on(store)
+    await restarted.recover(profile)
+    assert (restarted.generation, await restarted.is_behind()) == (1, True)
+    with pytest.raises(LeaseLost):
+        await restarted.save(profile)
+
+
+@pytest.mark.parametrize("what", ["index", "pack"])
+async def test_what_comes_back_wrong_by_chance_costs_no_generation(store: FileSystemStore, profile: Path, what: str) -> None:
+    class Flickering(Faulty):
+        wrong = 0
+
+        async def extract(self, *, session: str, path: Path) -> None:
+            await self.inner.extract(session=session, path=path)
+            if (session == SESSION) == (what == "index") and not self.wrong:
+                self.wrong += 1
+                path.write_bytes(b"<html>")
+
+    for number in range(2):
+        grow(profile, b"%d" % number)
+        await engine_on(store).save(profile)
+    saved = login(profile)
+    grow(profile)
+    flickering = Flickering(store)
+    report = await engine_on(flickering).restore(profile)
+    assert (flickering.wrong, report.generation, report.notes, login(profile)) == (1, 2, (), saved)
+    if what == "index":
+        grow(profile)
+        flickering.wrong = 0
+        engine = engine_on(flickering)
+        await engine.save(profile)
+        assert flickering.wrong == 1
+        assert [generation.number for generation in await engine.generations()] == [3, 2, 1]
+        assert stored(store) == {SESSION} | all_packs(index_of(store))
+
+
 async def test_when_all_is_bad_it_says_why_of_each(store: FileSystemStore, profile: Path) -> None:
     engine = engine_on(store)
     for number in range(3):

@@ -134,6 +134,14 @@ class Fetcher:
         return await in_thread(lambda _: self._validate(target, generation))
 
     async def _take(self, pack: Pack, wanted: list[Place], target: Path) -> None:
+        try:
+            await self._take_once(pack, wanted, target)
+        except SessionCorrupted as exc:
+            # Once more: what came back wrong by chance must not cost a generation.
+            _log.warning("%s: asked for once more, because: %s", pack.name.of(self._session), exc)
+            await self._take_once(pack, wanted, target)
+
+    async def _take_once(self, pack: Pack, wanted: list[Place], target: Path) -> None:
         path = self._room / "pack.zip"
         try:
             await self._remote.extract(pack.name.of(self._session), path)

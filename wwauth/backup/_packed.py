@@ -71,6 +71,8 @@ class PackedSession:
     def restored(self, index: Index, generation: StoredGeneration, damaged: frozenset[int]) -> None:
         """Take note of a restore: the next save builds on that generation, and those found damaged are not kept."""
         self._stored, self._base, self._damaged = Stored(index=index), generation, damaged
+        # The replaced profile tells of the writer until now. Should it come back, what follows must not be taken for its own.
+        self._writer = new_token()
 
     def forget(self) -> None:
         """Look into the store before the next save."""

@@ -87,6 +87,14 @@ async def look(remote: Remote, session: str, room: Path) -> Stored:
             newer format, of another session. Nothing must replace it.
         StoreError: The store did not give it.
     """
+    stored = await _look(remote, session, room)
+    if stored.damage is not None:
+        # Read once more: what came back wrong by chance must not be replaced as if it were lost.
+        stored = await _look(remote, session, room)
+    return stored
+
+
+async def _look(remote: Remote, session: str, room: Path) -> Stored:
     if not await remote.exists(session):
         return Stored()
     path = room / f"{secrets.token_hex(4)}.zip"

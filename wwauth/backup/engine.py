@@ -52,7 +52,8 @@ class BackupEngine:
 
     It needs no browser and takes no lock: the caller sees to it that one engine works on a profile. Calls on one engine
     follow each other. Temporary files lie in hidden 0700 folders beside the profile, and are gone when a call returns
-    or raises; what a crash leaves, `recover` sweeps.
+    or raises; what a crash leaves, `recover` sweeps. Calls that name no profile, before any was named, have theirs in the
+    system's folder for temporary files.
 
     Args:
         store: Where the archives go; its owner closes it.
@@ -192,7 +193,7 @@ class BackupEngine:
         What the profile `user_data_dir` tells of its backups is heeded, and forgotten. With `keep_newer`, generations stay
         that are newer than the one it was saved to or restored from: they may hold a login that lives.
         """
-        async with self._one_at_a_time, self._room(None) as room:
+        async with self._one_at_a_time, self._room(user_data_dir) as room:
             state = self._state or ProfileState()
             if user_data_dir is not None:
                 state = await self._learn(user_data_dir)
@@ -343,7 +344,16 @@ class BackupEngine:
 
     async def confirm(self, user_data_dir: Path) -> None:
         """Delete the profile that the last restore replaced: the browser has opened the new one."""
-        await asyncio.to_thread(remove_tree, self.previous(user_data_dir))
+        await in_thread(lambda _: self._confirm(user_data_dir))
+
+    def _confirm(self, user_data_dir: Path) -> None:
+        # Renamed before it is deleted: half of it must never be taken for a profile that can be put back.
+        gone = temporary_sibling(user_data_dir)
+        try:
+            self.previous(user_data_dir).rename(gone)
+        except FileNotFoundError:
+            return
+        remove_tree(gone)
 
     async def recover(self, user_data_dir: Path) -> None:
         """
@@ -367,6 +377,7 @@ class BackupEngine:
         sweep_temporaries(user_data_dir.parent, name=user_data_dir.name)
         sweep_temporaries(self._work_dir or user_data_dir.parent, name=self._session)
         if user_data_dir.is_dir():
+            sweep_temporaries(user_data_dir, name=STATE_FILE)
             for cut in cut_tails(user_data_dir):
                 _log.info("%s: %s", user_data_dir, cut)
         self._profile = user_data_dir
@@ -426,7 +437,7 @@ class BackupEngine:
         if work is not None and self._work_dir in {None, parent}:
             room = work / "archives"
         else:
-            room = temporary_sibling((self._work_dir or parent or Path(tempfile.gettempdir())) / self._session)
+            room = temporary_sibling((self._work_dir or parent or self._home()) / self._session)
         try:
             for folder in (work, room):
                 if folder is not None:
@@ -434,6 +445,12 @@ class BackupEngine:
             yield room
         finally:
             await _removed(*(folder for folder in (room, work) if folder is not None))
+
+    def _home(self) -> Path:
+        """Return the folder for archives of a call that names no profile: where `recover` sweeps, when that is known."""
+        if self._profile is not None and self._profile.parent.is_dir():
+            return self._profile.parent
+        return Path(tempfile.gettempdir())
 
     def _recipients(self) -> str | None:
         """Return the digest of the keys that the store encrypts for, None for one that does not."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing, sync_dir, unused_name
+from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing, sweep_temporaries, sync_dir, unused_name
 from .._names import check_client_id
 from ..abc import AuthStrategy
 from ..backup import check_databases
@@ -96,6 +96,8 @@ class ProfileStrategy(AuthStrategy):
         except Timeout:
             raise _in_use(self._profile, _holder(self._holder_path)) from None
         self._lock = lock
+        # What a crash left of the notes beside the profile: of this file and of the login's.
+        sweep_temporaries(self._profile.parent, name=f".{self.session}.*")
         with replacing(self._holder_path) as temporary:
             temporary.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}), "utf-8")
         _clear_singletons(self._profile)

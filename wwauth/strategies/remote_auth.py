@@ -356,8 +356,9 @@ class RemoteAuth(ProfileStrategy):
 
     def _remove_all(self) -> None:
         self._marker.remove()
-        self._remove_profile()
+        # First, so that a crash does not bring it back in the place of the one that was logged out.
         remove_tree(self._engine.previous(self._profile), max_retries=self._rm_max_retries)
+        self._remove_profile()
 
 
 def _check_milliseconds(name: str, value: object) -> None:
