@@ -103,15 +103,16 @@ async def look(remote: Remote, session: str, room: Path) -> Stored:
 
 def _recognise(path: Path, session: str) -> Stored:
     size = path.stat().st_size
+    label = f"the archive of {session}"
     try:
-        if not is_index(path):
-            return Stored(plain=Plain(look_into_archive(path), path), size=size)
+        if not is_index(path, label=label):
+            return Stored(plain=Plain(look_into_archive(path, label=label), path), size=size)
         index = read_index(path, session=session)
     except Unusable:
         raise
     except SessionCorrupted as exc:
         path.unlink()
-        return Stored(damage=SessionCorrupted(str(exc).replace(path.name, f"the archive of {session}")))
+        return Stored(damage=exc)
     path.unlink()
     return Stored(index=index, size=size)
 
