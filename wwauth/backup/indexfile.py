@@ -12,7 +12,7 @@ import json
 import zipfile
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
@@ -147,7 +147,7 @@ class _GarbageModel(_Model):
 
 
 class _IndexModel(_Model):
-    format: Literal[1]
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT)]  # Literal[1] takes true as well
     session: str
     packs: _List[_PackModel]
     files: _List[_FileModel]
@@ -212,7 +212,7 @@ def parse_index(text: bytes, *, session: str) -> Index:
     if text.count(b"{") + text.count(b"[") > 64 + len(text) // _BYTES_EACH:
         raise HostileArchive(f"{INDEX_FILE} is almost all brackets, which no index is")
     try:
-        document = json.loads(text, object_pairs_hook=_no_key_twice)
+        document = json.loads(text.decode("utf-8"), object_pairs_hook=_no_key_twice)
     except HostileArchive:
         raise
     except (ValueError, RecursionError) as exc:
