@@ -183,8 +183,8 @@ def plain_bytes() -> Iterator[Case]:
         "3 GB from a few bytes",
     )
     extra = struct.pack("<2HQ", 1, 8, HUGE)
-    says = {"size": 0xFFFFFFFF, "extra": extra}
-    claim = Member(X, b"x", central=says, local={"size": 0xFFFFFFFF, "extra": struct.pack("<2H2Q", 1, 16, HUGE, 3)})
+    wide = {"size": 0xFFFFFFFF, "extra": extra}
+    claim = Member(X, b"x", central=wide, local={"size": 0xFFFFFFFF, "extra": struct.pack("<2H2Q", 1, 16, HUGE, 3)})
     yield "bomb-petabyte", raw_zip(*honest(), claim), "bytes when unpacked", "a petabyte, by ZIP64"
 
 
@@ -241,8 +241,8 @@ def plain_form() -> Iterator[Case]:
         "ZIP64 sizes are not there",
         "ZIP64 sizes that are not there",
     )
-    need = {"size": 0xFFFFFFFF, "extra": struct.pack("<2HQ", 1, 8, 1) * 2}
-    yield "zip64-twice", raw_zip(*honest(), Member(X, b"x", central=need)), "ZIP64 sizes twice", "ZIP64 sizes twice"
+    twice = {"size": 0xFFFFFFFF, "extra": struct.pack("<2HQ", 1, 8, 1) * 2}
+    yield "zip64-twice", raw_zip(*honest(), Member(X, b"x", central=twice)), "ZIP64 sizes twice", "ZIP64 sizes twice"
     both = [Member("wwauth-index.json", b"{}"), *honest()]
     yield "index-and-profile", raw_zip(*both), "entries, 1 are allowed", "an index and a profile in one"
     only = [Member("Default/Cookies", b"c"), Member("Default/IndexedDBs/x", b"x")]

@@ -43,7 +43,7 @@ INDEX_FILE = "wwauth-index.json"
 FORMAT = 1
 
 # An index is mostly digests, which hardly shrink: what shrinks far more is made to fill the memory.
-_INDEX_LIMITS = Limits(entries=1, bytes_total=128 << 20, ratio=20, free=4 << 20)
+_INDEX_LIMITS = Limits(entries=1, bytes_total=128 << 20, ratio=40, free=1 << 20)
 _PROFILE_LIMITS = Limits()
 
 # So many bytes of JSON text at least for each object or list in it: empty ones take thirty times their text in memory.
@@ -246,7 +246,8 @@ def _resolve(model: _IndexModel) -> Index:
     members: dict[tuple[int, str], tuple[int, str]] = {}
     files = [_resolve_file(file, packs, members) for file in model.files]
     _check_packs(packs, members)
-    generations = tuple(_resolve_generation(generation, files) for generation in model.generations)
+    checked: set[tuple[str, ...]] = set()
+    generations = tuple(_resolve_generation(generation, files, checked) for generation in model.generations)
     numbers = [generation.number for generation in generations]
     if sorted(set(numbers), reverse=True) != numbers:
         raise HostileArchive(f"its generations {numbers[:10]} are not in order")
@@ -297,13 +298,17 @@ def _check_size(what: str, unpacked: int, packed: int) -> None:
         raise HostileArchive(f"{what}: {exc}") from None
 
 
-def _resolve_generation(model: _GenerationModel, files: list[StoredFile]) -> StoredGeneration:
+def _resolve_generation(model: _GenerationModel, files: list[StoredFile], checked: set[tuple[str, ...]]) -> StoredGeneration:
+    """Return a generation; `checked` are the lists of paths that were found good, since most have the same ones."""
     if not model.files or max(model.files) >= len(files):
         raise HostileArchive(f"generation {model.number} has no files, or names one that is not listed")
     if len(model.files) > _PROFILE_LIMITS.entries:
         raise HostileArchive(f"generation {model.number} has {len(model.files)} files, {_PROFILE_LIMITS.entries} are allowed")
     chosen = tuple(files[number] for number in model.files)
-    check_collisions(((file.path, False) for file in chosen), _PROFILE_LIMITS.entries)
+    paths = tuple(file.path for file in chosen)
+    if paths not in checked:
+        check_collisions(((path, False) for path in paths), _PROFILE_LIMITS.entries)
+        checked.add(paths)
     total = sum(file.size for file in chosen)
     packs = {segment.pack for file in chosen for segment in file.segments}
     _check_size(f"generation {model.number}", total, sum(pack.size for pack in packs))
