@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -232,3 +233,23 @@ async def test_garbage_that_an_index_names_is_only_ever_of_its_session(store: Fi
     await engine.delete(profile)
     left = {path.name for path in store.folder.glob("*.zip")}
     assert left == {"RemoteAuth-other.zip", "RemoteAuth-other.1.0123abcd.zip", "RemoteAuth.2.0123abcd.zip"}
+
+
+class Endless(FileSystemStore):
+    """Goes on writing what has no end, as a store does whose object is far larger than the index says."""
+
+    async def extract(self, *, session: str, path: Path) -> None:  # type: ignore[override]
+        if session == SESSION:
+            return await super().extract(session=session, path=path)
+        with path.with_name(f".{path.name}.part").open("wb") as file:
+            while True:
+                file.truncate(file.seek(0, 2) + (4 << 20))
+                await asyncio.sleep(0.01)
+
+
+async def test_a_download_that_goes_on_behind_its_promise_is_stopped(tmp_path: Path, profile: Path) -> None:
+    shutil.copytree(SAMPLE, tmp_path / "store")
+    before = everything(profile.parent)
+    with pytest.raises(SessionCorrupted, match=rf"generation 3 was not used: what is stored as {SESSION}.1\S+ goes on behind"):
+        await BackupEngine(Endless(tmp_path / "store"), session=SESSION).restore(profile)
+    assert everything(profile.parent) == before

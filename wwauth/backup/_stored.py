@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._threads import in_thread
 from ..errors import DecryptionFailed, LeaseLost, SessionCorrupted, SessionNotFound, StoreError
+from ._zipread import Limits
 from .archive import look_into_archive
 from .index import Index, StoredGeneration, Unusable, referenced
 from .indexfile import is_index, read_index, write_index
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .archive import Contents
     from .index import Backend, Kind, PackName
 
+
+# A plain zip may have no more bytes unpacked.
+_LARGEST = Limits().bytes_total
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +95,7 @@ async def look(remote: Remote, session: str, room: Path) -> Stored:
         return Stored()
     path = room / f"{secrets.token_hex(4)}.zip"
     try:
-        await remote.extract(session, path)
+        await remote.extract(session, path, most=_LARGEST)
     except SessionNotFound:
         return Stored()  # deleted since it was asked for
     except DecryptionFailed:
