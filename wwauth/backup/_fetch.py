@@ -144,7 +144,7 @@ class Fetcher:
     async def _take_once(self, pack: Pack, wanted: list[Place], target: Path) -> None:
         path = self._room / "pack.zip"
         try:
-            await self._remote.extract(pack.name.of(self._session), path)
+            await self._remote.extract(pack.name.of(self._session), path, most=pack.size)
             self._downloaded += pack.size
 
             def work(stop: Stop) -> None:

@@ -194,7 +194,7 @@ class PackedSession:
     async def _read_back(self, name: str, packed: Path, room: Path, state: ProfileState) -> None:
         back = room / "back.zip"
         try:
-            await self._remote.extract(name, back)
+            await self._remote.extract(name, back, most=packed.stat().st_size)
             same = await in_thread(lambda stop: same_bytes(packed, back, check=stop.check))
         except (SessionCorrupted, SessionNotFound) as exc:
             await self._reread(room, state)  # another writer, who went on, deletes what was announced
@@ -284,7 +284,7 @@ class PackedSession:
         await self._remote.save(self._session, path)
         await asyncio.to_thread(path.unlink)
         try:
-            await self._remote.extract(self._session, path)
+            await self._remote.extract(self._session, path, most=len(written))
             same = await in_thread(lambda _: path.read_bytes() == written)
         except (SessionCorrupted, SessionNotFound) as exc:
             raise StoreUnavailable(f"the store did not keep the index of {self._session}: {exc}") from exc

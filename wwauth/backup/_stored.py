@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._threads import in_thread
 from ..errors import DecryptionFailed, LeaseLost, SessionCorrupted, SessionNotFound, StoreError
+from ._zipread import Limits
 from .archive import look_into_archive
 from .index import Index, StoredGeneration, Unusable, referenced
 from .indexfile import is_index, read_index, write_index
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .archive import Contents
     from .index import Backend, Kind, PackName
 
+
+# A plain zip may have no more bytes unpacked.
+_LARGEST = Limits().bytes_total
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +103,7 @@ async def _look(remote: Remote, session: str, room: Path) -> Stored:
         return Stored()
     path = room / f"{secrets.token_hex(4)}.zip"
     try:
-        await remote.extract(session, path)
+        await remote.extract(session, path, most=_LARGEST)
     except SessionNotFound:
         return Stored()  # deleted since it was asked for
     except DecryptionFailed:
@@ -111,15 +115,16 @@ async def _look(remote: Remote, session: str, room: Path) -> Stored:
 
 def _recognise(path: Path, session: str) -> Stored:
     size = path.stat().st_size
+    label = f"the archive of {session}"
     try:
-        if not is_index(path):
-            return Stored(plain=Plain(look_into_archive(path), path), size=size)
+        if not is_index(path, label=label):
+            return Stored(plain=Plain(look_into_archive(path, label=label), path), size=size)
         index = read_index(path, session=session)
     except Unusable:
         raise
     except SessionCorrupted as exc:
         path.unlink()
-        return Stored(damage=SessionCorrupted(str(exc).replace(path.name, f"the archive of {session}")))
+        return Stored(damage=exc)
     path.unlink()
     return Stored(index=index, size=size)
 

@@ -1,34 +1,39 @@
 """
-Looks through a zip from outside before a byte of it is unpacked.
+Reads a zip from outside: its whole directory first, then one entry at a time, in bounded memory.
 
 Names and sizes in an archive are claims of whoever wrote it. What is refused here would write outside the destination,
-write one file twice, fill the disk, or not be the zip it seems to be.
+write one file twice, fill the disk or the memory, or be another archive to another reader: so every byte must belong to
+one entry or to the directory, and what is said in two places must be the same. Everything here blocks.
 """
 
 from __future__ import annotations
 
-import re
 import stat
 import struct
-import unicodedata
-import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+
+from ._inflate import DEFLATED, STORED, pieces
+from ._paths import HostileArchive, check_collisions, check_path, shown
+from ._zipend import find_directory, read_at
+
+try:
+    from isal.isal_zlib import crc32
+except ImportError:  # there are no wheels of it for every platform
+    from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterator
 
-_END = struct.Struct("<4s4H2IH")
-_END64 = 56 + 20  # the end record of ZIP64 and its locator
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_EXTRA = struct.Struct("<2H")
 
-_ENCRYPTED = 0x1
-_DRIVE = re.compile(r"[A-Za-z]:")
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_ZIP64_EXTRA = 1
 
+_ENCRYPTED, _SIZES_BEHIND, _UTF8 = 0x2041, 0x0008, 0x0800
 
-class HostileArchive(ValueError):
-    """The archive is damaged or made to harm; the message says what and where. Never leaves this package."""
+_DOS_FOLDER, _DOS_DEVICE, _DOS_LINK = 0x10, 0x40, 0x400
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Limits:
     What an archive may claim to hold; beyond it, it is taken for a bomb.
 
     Attributes:
-        entries: Files and folders.
+        entries: Files and folders, those counted too that are only part of a path.
         bytes_total: Bytes of all files, unpacked.
         ratio: Unpacked to packed bytes, of the whole archive; the first `free` bytes are not counted.
         free: See `ratio`.
@@ -48,7 +53,14 @@ class Limits:
     bytes_total: int = 8 << 30
     ratio: int = 200
     free: int = 64 << 20
-    methods: frozenset[int] = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+    methods: frozenset[int] = frozenset({STORED, DEFLATED})
+
+    def check(self, unpacked: int, packed: int) -> None:
+        """Refuse more bytes than these limits allow for so many packed ones."""
+        if unpacked > self.bytes_total:
+            raise HostileArchive(f"{unpacked} bytes when unpacked, {self.bytes_total} are allowed")
+        if unpacked > self.free + self.ratio * packed:
+            raise HostileArchive(f"{packed} bytes that unpack to {unpacked}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,119 +69,218 @@ class Entry:
     One entry that may be unpacked.
 
     Attributes:
-        info: What `zipfile` reads it by.
         path: Its path with `/`, checked.
         is_dir: It is a folder.
+        method: How it is compressed, as a number of the zip format.
+        size: Its bytes, unpacked.
+        packed: Its bytes as they lie in the archive.
+        crc: The checksum of its bytes.
+        start: Where its bytes begin.
     """
 
-    info: zipfile.ZipInfo
     path: str
     is_dir: bool
+    method: int
+    size: int
+    packed: int
+    crc: int
+    start: int
 
 
-def look_through(archive: zipfile.ZipFile, path: Path, limits: Limits) -> list[Entry]:
-    """Return the entries of an archive, in its order; `HostileArchive` says what is wrong with one."""
-    _check_end(path, archive)
-    infos = archive.infolist()
-    if len(infos) > limits.entries:
-        raise HostileArchive(f"{len(infos)} entries, {limits.entries} are allowed")
-    entries = [_check_entry(info, limits.methods) for info in infos]
-    check_collisions((entry.path, entry.is_dir) for entry in entries)
-    _check_sizes(infos, limits)
-    _check_overlaps(infos, archive.start_dir)
-    return entries
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What an archive holds: its entries in their order, and the archive's comment."""
+
+    entries: list[Entry]
+    comment: bytes
 
 
-def _check_end(path: Path, archive: zipfile.ZipFile) -> None:
-    """Check that the archive begins and ends where its directory says: `zipfile` reads it with anything around it."""
-    tail = _END.size + len(archive.comment)
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - tail))
-        end = file.read(_END.size)
-    if len(end) < _END.size or not end.startswith(b"PK\5\6") or _END.unpack(end)[-1] != len(archive.comment):
-        raise HostileArchive("bytes behind the end of the archive")
-    _, _, _, _, _, directory_size, directory_start, _ = _END.unpack(end)
-    gap = size - tail - archive.start_dir - directory_size
-    if gap not in {0, _END64} and directory_size != 0xFFFFFFFF:
-        raise HostileArchive("the directory of the archive does not end where it says")
-    if directory_start not in {archive.start_dir, 0xFFFFFFFF}:
-        raise HostileArchive("bytes before the beginning of the archive")
+@dataclass(slots=True)
+class _Header:
+    """An entry of the directory as it stands there."""
+
+    raw_name: bytes
+    name: str
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    offset: int
 
 
-def _check_entry(info: zipfile.ZipInfo, methods: frozenset[int]) -> Entry:
-    name = info.orig_filename
-    if info.flag_bits & _ENCRYPTED:
-        raise HostileArchive(f"{name!r} is encrypted")
-    if info.compress_type not in methods:
+def read_directory(file: BinaryIO, limits: Limits) -> Directory:
+    """Check a whole archive but for the bytes of its files; `HostileArchive` says what is wrong with it."""
+    start, end, count, comment = find_directory(file)
+    if count > limits.entries:
+        raise HostileArchive(f"{count} entries, {limits.entries} are allowed")
+    file.seek(start)
+    headers: list[_Header] = []
+    entries: list[Entry] = []
+    for number in range(count):
+        header, attributes = _read_header(file, number, end - file.tell())
+        path, is_dir = _check_header(header, attributes, limits.methods)
+        headers.append(header)
+        entries.append(Entry(path, is_dir, header.method, header.size, header.packed, header.crc, 0))
+    if file.tell() != end:
+        raise HostileArchive(f"its directory goes on behind its {count} entries")
+    check_collisions(((entry.path, entry.is_dir) for entry in entries), limits.entries)
+    limits.check(sum(entry.size for entry in entries), sum(entry.packed for entry in entries))
+    starts = _find_bytes(file, headers, start)
+    return Directory(
+        [Entry(e.path, e.is_dir, e.method, e.size, e.packed, e.crc, at) for e, at in zip(entries, starts, strict=True)], comment
+    )
+
+
+def read_entry(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    """Yield an entry's bytes in pieces, never more than its size; `HostileArchive`: they are not what the directory says."""
+    size = crc = 0
+    label = shown(entry.path)
+    for piece in pieces(file, entry.start, entry.packed, entry.method, label):
+        size += len(piece)
+        if size > entry.size:
+            break
+        crc = crc32(piece, crc)
+        yield piece
+    if size != entry.size:
+        how = "more" if size > entry.size else "fewer"
+        raise HostileArchive(f"{label}: {how} than the {entry.size} bytes that the directory says")
+    if crc != entry.crc:
+        raise HostileArchive(f"{label}: its bytes do not have the CRC that the directory says")
+
+
+def _read_header(file: BinaryIO, number: int, left: int) -> tuple[_Header, tuple[int, int]]:
+    """Read the next entry of the directory, which has so many bytes `left`; return also its maker's system and attributes."""
+    data = file.read(min(_CENTRAL.size, left))
+    if len(data) < _CENTRAL.size or data[:4] != b"PK\1\2":
+        raise HostileArchive(f"its directory is damaged at entry {number + 1}")
+    _, made, _, flags, method, _, _, crc, packed, size, names, extras, comments, disk, _, attributes, offset = _CENTRAL.unpack(
+        data
+    )
+    if left < _CENTRAL.size + names + extras + comments:
+        raise HostileArchive(f"its directory is damaged at entry {number + 1}")
+    raw_name = file.read(names)
+    extra = file.read(extras)
+    file.seek(comments, 1)
+    try:
+        name = raw_name.decode("utf-8" if flags & _UTF8 else "cp437")
+    except UnicodeDecodeError:
+        raise HostileArchive(f"the name of entry {number + 1}, {raw_name[:80]!r}, is not the UTF-8 it is said to be") from None
+    label = shown(name)
+    size, packed, offset = _widen(extra, (size, packed, offset), label)
+    if disk not in {0, 0xFFFF}:
+        raise HostileArchive(f"{label} lies in another part of the archive")
+    return _Header(raw_name, name, flags, method, crc, packed, size, offset), (made >> 8, attributes)
+
+
+def _widen(extra: bytes, values: tuple[int, ...], label: str) -> list[int]:
+    """Return the values of fields of 32 bits, or of their ZIP64 ones where those stand for them."""
+    found = [data for kind, data in _extra_fields(extra, label) if kind == _ZIP64_EXTRA]
+    if len(found) > 1:
+        raise HostileArchive(f"{label} has its ZIP64 sizes twice")
+    wide, at = [], 0
+    for value in values:
+        if value != 0xFFFFFFFF:
+            wide.append(value)
+            continue
+        if not found or len(found[0]) < at + 8:
+            raise HostileArchive(f"{label} says that it needs ZIP64, and its ZIP64 sizes are not there")
+        wide.append(int.from_bytes(found[0][at : at + 8], "little"))
+        at += 8
+    return wide
+
+
+def _extra_fields(extra: bytes, label: str) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while len(extra) - at >= _EXTRA.size:
+        kind, size = _EXTRA.unpack_from(extra, at)
+        at += _EXTRA.size + size
+        if at > len(extra):
+            raise HostileArchive(f"{label} has an extra field that does not end")
+        yield kind, extra[at - size : at]
+
+
+def _check_header(header: _Header, made: tuple[int, int], methods: frozenset[int]) -> tuple[str, bool]:
+    """Return the path of an entry, and whether it is a folder."""
+    label = shown(header.name)
+    if header.flags & _ENCRYPTED:
+        raise HostileArchive(f"{label} is encrypted")
+    if header.method not in methods:
         allowed = " or ".join(map(str, sorted(methods)))
-        raise HostileArchive(f"{name!r} is compressed by method {info.compress_type}, not by {allowed}")
+        raise HostileArchive(f"{label} is compressed by method {header.method}, not by {allowed}")
     # Old zips of Windows hosts have backslashes.
-    path = name.replace("\\", "/")
+    path = header.name.replace("\\", "/")
     is_dir = path.endswith("/")
-    mode = stat.S_IFMT(info.external_attr >> 16) if info.create_system == 3 else 0
-    if mode not in {0, stat.S_IFREG, stat.S_IFDIR} or (mode == stat.S_IFDIR) > is_dir:
-        raise HostileArchive(f"{name!r} is a link or a device, not a file or folder")
-    if is_dir and info.file_size:
-        raise HostileArchive(f"{name!r} is a folder with content")
+    system, attributes = made
+    # Whatever system it says it is from: Python on Windows writes modes, too.
+    mode = stat.S_IFMT(attributes >> 16)
+    is_link = system != 3 and attributes & (_DOS_DEVICE | _DOS_LINK)
+    says_folder = mode == stat.S_IFDIR or attributes & _DOS_FOLDER
+    if mode not in {0, stat.S_IFREG, stat.S_IFDIR} or is_link or (says_folder and not is_dir):
+        raise HostileArchive(f"{label} is a link or a device, or a folder by its mode alone: not a file or a folder")
+    if is_dir and header.size:
+        raise HostileArchive(f"{label} is a folder with content")
+    if header.method == STORED and header.size != header.packed:
+        raise HostileArchive(f"{label} is stored, but has two sizes")
     path = path.removesuffix("/")
-    check_path(path, name)
-    return Entry(info, path, is_dir)
+    check_path(path, header.name)
+    return path, is_dir
 
 
-def check_path(path: str, name: str) -> None:
-    """Refuse a path (with `/`) that would not lie in the destination on every system; `name` is what the message says."""
-    if path.startswith("/") or _DRIVE.match(path):
-        raise HostileArchive(f"{name!r} is an absolute path")
-    for part in path.split("/"):
-        _check_part(part, name)
+def _find_bytes(file: BinaryIO, headers: list[_Header], end: int) -> list[int]:
+    """Check that the entries lie one behind the other, up to the directory; return where the bytes of each begin."""
+    order = sorted(range(len(headers)), key=lambda number: headers[number].offset)
+    starts = [0] * len(headers)
+    expected = 0
+    for number, following in zip(order, [*order[1:], None], strict=False):
+        header = headers[number]
+        label = shown(header.name)
+        if header.offset < expected:
+            raise HostileArchive(f"{label} lies over another entry")
+        if header.offset > expected:
+            raise HostileArchive(f"bytes before {label} that belong to no entry")
+        start = _check_local(file, header, label)
+        starts[number] = start
+        expected = end if following is None else headers[following].offset
+        behind = expected - start - header.packed
+        if behind < 0:
+            raise HostileArchive(f"{label} lies over another entry, or over the directory")
+        if behind:
+            _check_descriptor(file, header, start + header.packed, behind, label)
+    if not headers and end:
+        raise HostileArchive("bytes that belong to no entry")
+    return starts
 
 
-def _check_part(part: str, name: str) -> None:
-    if part in {"", ".", ".."}:
-        raise HostileArchive(f"{name!r} leads out of the destination")
-    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in part) or any(c in part for c in ':*?"<>|'):
-        raise HostileArchive(f"{name!r} has a character that no file of a profile has")
-    if part.endswith((".", " ")) or _DEVICE.fullmatch(part) or len(part.encode()) > 255:
-        raise HostileArchive(f"{name!r} is a name that some systems take for another one")
+def _check_local(file: BinaryIO, header: _Header, label: str) -> int:
+    """Check that an entry's own header agrees with the directory; return where its bytes begin."""
+    found = read_at(file, header.offset, _LOCAL)
+    if found is None or found[0] != b"PK\3\4":
+        raise HostileArchive(f"{label} is not where the directory says")
+    flags, method = found[2:4]
+    crc, packed, size = found[6:9]
+    names: int = found[9]
+    extras: int = found[10]
+    raw_name = file.read(names)
+    extra = file.read(extras)
+    size, packed = _widen(extra, (size, packed), label)
+    says = [(crc, header.crc), (packed, header.packed), (size, header.size)]
+    # What is written as a stream has its sizes behind it, and zeros here.
+    behind = flags & _SIZES_BEHIND
+    same = all(here == there or (behind and not here) for here, there in says)
+    same_kind = (flags ^ header.flags) & (_ENCRYPTED | _SIZES_BEHIND) == 0 and method == header.method
+    if not same or not same_kind or raw_name != header.raw_name:
+        raise HostileArchive(f"{label}: its own header and the directory tell different things")
+    return header.offset + _LOCAL.size + names + extras
 
 
-def check_collisions(paths: Iterable[tuple[str, bool]]) -> None:
-    """Refuse two paths (each with "it is a folder") that are one file on some system, and a file that is another's folder."""
-    seen: dict[str, tuple[str, bool]] = {}
-    explicit: set[str] = set()
-    for whole, is_dir in paths:
-        key = _fold(whole)
-        if key in explicit:
-            raise HostileArchive(f"{whole!r} is there twice, or differs from another only in case")
-        explicit.add(key)
-        parts = whole.split("/")
-        for count in range(1, len(parts) + 1):
-            path = "/".join(parts[:count])
-            kind = (path, is_dir or count < len(parts))
-            if seen.setdefault(_fold(path), kind) != kind:
-                raise HostileArchive(f"{whole!r} collides with {seen[_fold(path)][0]!r}")
-
-
-def _fold(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
-
-
-def _check_sizes(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
-    total = sum(info.file_size for info in infos)
-    packed = sum(info.compress_size for info in infos)
-    if total > limits.bytes_total:
-        raise HostileArchive(f"{total} bytes when unpacked, {limits.bytes_total} are allowed")
-    if total > limits.free + limits.ratio * packed:
-        raise HostileArchive(f"{packed} bytes that unpack to {total}")
-    for info in infos:
-        if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-            raise HostileArchive(f"{info.orig_filename!r} is stored, but has two sizes")
-
-
-def _check_overlaps(infos: list[zipfile.ZipInfo], end: int) -> None:
-    """Refuse entries that share their bytes: the bombs that stay within every ratio of a single entry."""
-    for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
-        if info.header_offset < 0 or info.header_offset + 30 + info.compress_size > end:
-            raise HostileArchive(f"{info.orig_filename!r} lies over another entry")
-        end = info.header_offset
+def _check_descriptor(file: BinaryIO, header: _Header, at: int, length: int, label: str) -> None:
+    """Check what lies between an entry's bytes and what follows: its sizes once more, with or without a mark, short or wide."""
+    layouts = (f"{mark}L{width}{width}" for mark in ("4s", "") for width in "LQ")
+    fits = [layout for layout in (struct.Struct(f"<{text}") for text in layouts) if layout.size == length]
+    values = (header.crc, header.packed, header.size)
+    for layout in fits if header.flags & _SIZES_BEHIND else ():
+        found = read_at(file, at, layout)
+        if found in {values, (b"PK\7\10", *values)}:
+            return
+    raise HostileArchive(f"bytes behind {label} that belong to no entry, or sizes there that are not those of the directory")

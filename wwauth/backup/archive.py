@@ -15,13 +15,16 @@ import re
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._files import remove_tree
 from ..errors import ConfigurationError, SessionCorrupted, SnapshotFailed
 from ._io import CHUNK, create_private, make_dirs, write_all
-from ._zipread import Entry, HostileArchive, Limits, look_through
+from ._paths import HostileArchive, shown
+from ._zipread import Limits, read_directory, read_entry
+from .index import NUMBER_DIGITS
 from .layout import INDEXED_DB, LOCAL_STORAGE, SQLITE_LOCAL_STORAGE
 
 try:
@@ -30,10 +33,14 @@ except ImportError:  # there are no wheels of it for every platform
     isal_zlib = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from io import FileIO
     from pathlib import Path
 
-_STAMP = re.compile(rb"wwauth generation=([0-9]{1,18}) content=([0-9a-f]{64})")
+    from ._zipread import Directory, Entry
+
+# A number with more digits than an index takes would be in the way of every later backup.
+_STAMP = re.compile(rb"wwauth generation=([0-9]{1,%d}) content=([0-9a-f]{64})" % NUMBER_DIGITS)
 
 # Chromium's tables are compressed already, and so is media: more work gains next to nothing.
 _LEVEL = 1
@@ -44,9 +51,6 @@ _ISAL_LEVEL = 2
 # What a sample must shrink to for the whole to be compressed.
 _WORTH_IT = 0.9
 _SAMPLE, _LARGE = 4 * 1024, 256 * 1024
-
-# What zipfile raises on bytes that are no zip, or a damaged one.
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +158,30 @@ def _compression(path: Path) -> int:
     return zipfile.ZIP_DEFLATED if after < before * _WORTH_IT else zipfile.ZIP_STORED
 
 
-def look_into_archive(path: Path, *, limits: Limits | None = None) -> Contents:
-    """Check an archive's directory without unpacking it; `SessionCorrupted` names what is wrong with it."""
+def look_into_archive(path: Path, *, limits: Limits | None = None, label: str | None = None) -> Contents:
+    """Check an archive's directory without unpacking it; `SessionCorrupted` names what is wrong with it, see `read_archive`."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _contents(archive, _select(look_through(archive, path, limits or Limits())))
-    except DAMAGE as exc:
-        raise SessionCorrupted(f"{path.name} is no whole archive of a profile: {exc}") from exc
+        with path.open("rb") as file:
+            directory = read_directory(file, limits or Limits())
+        return _contents(directory, _select(directory.entries))
+    except HostileArchive as exc:
+        raise SessionCorrupted(f"{label or path.name} is no whole archive of a profile: {exc}") from exc
 
 
-def read_archive(path: Path, destination: Path, *, limits: Limits | None = None, check: Callable[[], None] = go_on) -> Contents:
+def read_archive(
+    path: Path,
+    destination: Path,
+    *,
+    limits: Limits | None = None,
+    label: str | None = None,
+    check: Callable[[], None] = go_on,
+) -> Contents:
     """
     Unpack an archive, wwauth's or whatsapp-web.js's, into the new user-data folder `destination` (0700, files 0600).
 
-    The whole directory is checked first, every file's checksum on the way. What is neither IndexedDB nor localStorage
-    is checked like the rest and then skipped: it is no part of a login, and old programs packed caches, settings and
-    locks of their own host.
+    The whole directory is checked first, every file's checksum on the way, and no more is written than the directory says.
+    What is neither IndexedDB nor localStorage is skipped: it is no part of a login, and old programs packed caches, settings
+    and locks of their own host. Messages call the archive `label`, or by its file's name.
 
     Raises:
         SessionCorrupted: The archive is damaged or made to harm: the message names what and where. `destination` is
@@ -181,13 +193,14 @@ def read_archive(path: Path, destination: Path, *, limits: Limits | None = None,
         raise ConfigurationError(f"the destination of an archive must not exist: {str(destination)!r} does")
     try:
         make_dirs(destination)
-        with zipfile.ZipFile(path) as archive:
-            selected = _select(look_through(archive, path, limits or Limits()))
-            _unpack_all(archive, selected[0], destination, check)
-            return _contents(archive, selected)
-    except DAMAGE as exc:
+        with path.open("rb") as file:
+            directory = read_directory(file, limits or Limits())
+        selected = _select(directory.entries)
+        _unpack_all(path, selected[0], destination, check)
+        return _contents(directory, selected)
+    except HostileArchive as exc:
         remove_tree(destination)
-        raise SessionCorrupted(f"{path.name} is no whole archive of a profile: {exc}") from exc
+        raise SessionCorrupted(f"{label or path.name} is no whole archive of a profile: {exc}") from exc
     except BaseException:
         remove_tree(destination)
         raise
@@ -211,43 +224,51 @@ def holds_login(path: str) -> bool:
     return f"{path}/".startswith((f"{INDEXED_DB}/", f"{LOCAL_STORAGE}/")) or path.startswith(SQLITE_LOCAL_STORAGE)
 
 
-def _contents(archive: zipfile.ZipFile, selected: tuple[list[Entry], int]) -> Contents:
-    files = [entry.info for entry in selected[0] if not entry.is_dir]
-    return Contents(Stamp.from_bytes(archive.comment), len(files), sum(info.file_size for info in files), skipped=selected[1])
+def _contents(directory: Directory, selected: tuple[list[Entry], int]) -> Contents:
+    files = [entry for entry in selected[0] if not entry.is_dir]
+    return Contents(Stamp.from_bytes(directory.comment), len(files), sum(entry.size for entry in files), skipped=selected[1])
 
 
-def _unpack_all(archive: zipfile.ZipFile, entries: list[Entry], destination: Path, check: Callable[[], None]) -> None:
+def _unpack_all(path: Path, entries: list[Entry], destination: Path, check: Callable[[], None]) -> None:
     for entry in entries:
-        target = destination / entry.path
-        make_dirs(target if entry.is_dir else target.parent)
+        with colliding(entry.path):
+            target = destination / entry.path
+            make_dirs(target if entry.is_dir else target.parent)
     files = [entry for entry in entries if not entry.is_dir]
     # Inflating and writing release the interpreter, so two files at a time take half as long.
     with ThreadPoolExecutor(2, thread_name_prefix="wwauth-inflate") as pool:
         try:
-            for _ in pool.map(lambda entry: _unpack(archive, entry, destination, check), files):
+            for _ in pool.map(lambda entry: _unpack(path, entry, destination, check), files):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _unpack(archive: zipfile.ZipFile, entry: Entry, destination: Path, check: Callable[[], None]) -> None:
-    size = 0
+def _unpack(path: Path, entry: Entry, destination: Path, check: Callable[[], None]) -> None:
+    with colliding(entry.path):
+        file = create_private(destination / entry.path)
+    with file, path.open("rb", buffering=0) as source:
+        for data in read_entry(source, entry):
+            check()
+            write_to(file, data, destination)
+
+
+def write_to(file: FileIO, data: bytes, root: Path) -> None:
+    """Write all of `data`; an `OSError` names the folder, since a failed write does not say where."""
     try:
-        with archive.open(entry.info) as source, create_private(destination / entry.path) as file:
-            while data := source.read(CHUNK):
-                check()
-                write_all(file, data)
-                size += len(data)
-    except DAMAGE as exc:
-        raise HostileArchive(f"{entry.path}: {exc}") from exc
+        write_all(file, data)
     except OSError as exc:
-        if exc.filename is not None:
-            raise
-        # A failed write does not say where.
-        raise OSError(exc.errno, exc.strerror, str(destination)) from exc
-    if size != entry.info.file_size:
-        raise HostileArchive(f"{entry.path}: {size} bytes, the directory says {entry.info.file_size}")
+        raise OSError(exc.errno, exc.strerror, str(root)) from exc
+
+
+@contextmanager
+def colliding(path: str) -> Iterator[None]:
+    """In a new folder, what is there already is another name of the archive that this file system takes for the same."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
+        raise HostileArchive(f"{shown(path)} is another of its names on this file system") from exc
 
 
 def tree_digest(root: Path, *, check: Callable[[], None] = go_on) -> str:

@@ -24,7 +24,7 @@ from ._remote import Remote
 from ._state import STATE_FILE, ProfileState, read_state, write_state
 from ._stored import Facts, chromium_version, delete_session, is_newer, look, plain_generation
 from .archive import read_archive
-from .index import LONGEST_SESSION, Backend
+from .index import LONGEST_SESSION, MOST_GENERATIONS, Backend, is_pack_name
 from .layout import browser_lives, find_databases, find_sqlite, origin_directory
 from .reports import BackupReport, RestoreReport
 from .snapshot import take_snapshot
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 ARCHIVES = ("packs", "whatsapp-web.js")
-
-_MOST_GENERATIONS = 100
 
 
 class BackupEngine:
@@ -104,6 +102,8 @@ class BackupEngine:
             raise ConfigurationError(
                 f"invalid session {session[:20]!r}…: {len(session)} characters, and packs need names of up to {LONGEST_SESSION}"
             )
+        if is_pack_name(session):
+            raise ConfigurationError(f"invalid session {session!r}: packs have such names; end it otherwise")
         self._origin = origin
         self._work_dir = work_dir
         self._backend = backend
@@ -320,7 +320,8 @@ class BackupEngine:
         learned = await self._learn(user_data_dir)
 
         def unpack(stop: Stop) -> tuple[str, ...]:
-            contents = read_archive(stored.path, work / "profile", check=stop.check)
+            label = f"the archive of {self._session}"
+            contents = read_archive(stored.path, work / "profile", label=label, check=stop.check)
             number = contents.stamp.generation
             state = ProfileState(number, contents.stamp.content, seen=number, garbage=learned.garbage)
             notes = self._validate(work / "profile", state)
@@ -477,8 +478,8 @@ class BackupEngine:
 
 def check_generations(value: object) -> None:
     """Refuse what is no number of generations, with a `ConfigurationError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_GENERATIONS:
-        raise ConfigurationError(f"invalid generations {value!r}: use a whole number from 1 to {_MOST_GENERATIONS}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_GENERATIONS:
+        raise ConfigurationError(f"invalid generations {value!r}: use a whole number from 1 to {MOST_GENERATIONS}")
 
 
 def _go_on() -> None:

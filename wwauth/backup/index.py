@@ -6,6 +6,7 @@ What the index of a session in packs tells: which generations there are, and whe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -19,8 +20,19 @@ if TYPE_CHECKING:
 WRITER_DIGITS, NUMBER_DIGITS = 8, 10
 LONGEST_SESSION = 200 - 2 - WRITER_DIGITS - NUMBER_DIGITS
 
+# How many generations an index may list, and an engine may keep.
+MOST_GENERATIONS = 100
+
 Backend = Literal["leveldb", "sqlite"]
 Kind = Literal["full", "incremental"]
+
+# A session of such a name would be taken for a pack of another one, and deleted with it.
+_PACK_NAME = re.compile(rf".*\.[1-9][0-9]{{0,{NUMBER_DIGITS - 1}}}\.[0-9a-f]{{{WRITER_DIGITS}}}")
+
+
+def is_pack_name(name: str) -> bool:
+    """Tell whether a name in a store is one that a pack may have."""
+    return _PACK_NAME.fullmatch(name) is not None
 
 
 class Unusable(SessionCorrupted):

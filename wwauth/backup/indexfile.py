@@ -12,15 +12,17 @@ import json
 import zipfile
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from ..errors import SessionCorrupted
 from ._io import write_private
-from ._zipread import HostileArchive, Limits, check_collisions, check_path, look_through
-from .archive import DAMAGE, holds_login
+from ._paths import HostileArchive, check_collisions, check_path, shown
+from ._zipread import Limits, read_directory, read_entry
+from .archive import holds_login
 from .index import (
+    MOST_GENERATIONS,
     NUMBER_DIGITS,
     WRITER_DIGITS,
     Backend,
@@ -40,8 +42,12 @@ if TYPE_CHECKING:
 INDEX_FILE = "wwauth-index.json"
 FORMAT = 1
 
-_INDEX_LIMITS = Limits(entries=1, bytes_total=128 << 20)
+# An index is mostly digests, which hardly shrink: what shrinks far more is made to fill the memory.
+_INDEX_LIMITS = Limits(entries=1, bytes_total=128 << 20, ratio=40, free=1 << 20)
 _PROFILE_LIMITS = Limits()
+
+# So many bytes of JSON text at least for each object or list in it: empty ones take thirty times their text in memory.
+_BYTES_EACH = 16
 
 
 def write_index(index: Index, path: Path) -> bytes:
@@ -56,29 +62,38 @@ def write_index(index: Index, path: Path) -> bytes:
     return data.getvalue()
 
 
-def is_index(path: Path) -> bool:
-    """Tell an index from a plain zip of a profile by its content; `SessionCorrupted`: it is no zip at all."""
+def is_index(path: Path, *, label: str | None = None) -> bool:
+    """Tell an index from a plain zip of a profile by its content; `SessionCorrupted`: it is neither, but damaged."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return INDEX_FILE in archive.namelist()
-    except DAMAGE as exc:
-        raise SessionCorrupted(f"{path.name} is neither an index nor an archive of a profile: {exc}") from exc
+        with path.open("rb") as file:
+            return any(entry.path == INDEX_FILE for entry in read_directory(file, _PROFILE_LIMITS).entries)
+    except HostileArchive as exc:
+        raise SessionCorrupted(f"{label or path.name} is neither an index nor a whole archive of a profile: {exc}") from exc
 
 
 def read_index(path: Path, *, session: str) -> Index:
     """Read the zip of an index; `SessionCorrupted` says what is wrong with it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            (entry,) = look_through(archive, path, _INDEX_LIMITS)
-            if entry.path != INDEX_FILE:
-                raise HostileArchive(f"{entry.path!r} is not {INDEX_FILE}")
-            return parse_index(archive.read(entry.info), session=session)
-    except DAMAGE as exc:
+        with path.open("rb") as file:
+            text = _read_text(file)
+        return parse_index(text, session=session)
+    except HostileArchive as exc:
         raise SessionCorrupted(f"the index of {session} cannot be used: {exc}") from exc
+
+
+def _read_text(file: BinaryIO) -> bytes:
+    entries = read_directory(file, _INDEX_LIMITS).entries
+    if [entry.path for entry in entries] != [INDEX_FILE]:
+        raise HostileArchive(f"it does not hold {INDEX_FILE} alone")
+    return b"".join(read_entry(file, entries[0]))
 
 
 # The models below are the JSON text as it stands; the classes above are what it means.
 
+_T = TypeVar("_T")
+
+# The first thing that is wrong is enough: a list of millions would make millions of complaints.
+_List = Annotated[list[_T], FailFast()]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Token = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{WRITER_DIGITS}}}$")]
 _Number = Annotated[int, Field(ge=1, lt=10**NUMBER_DIGITS)]
@@ -109,7 +124,7 @@ class _FileModel(_Model):
     path: str
     size: _Size
     sha256: _Sha256
-    segments: list[_SegmentModel]
+    segments: _List[_SegmentModel]
 
 
 class _GenerationModel(_Model):
@@ -122,7 +137,7 @@ class _GenerationModel(_Model):
     chromium: Annotated[int, Field(ge=1, lt=100_000)] | None
     recipients: _Sha256 | None
     content: _Sha256
-    files: list[Annotated[int, Field(ge=0)]]
+    files: _List[Annotated[int, Field(ge=0)]]
 
 
 class _GarbageModel(_Model):
@@ -132,12 +147,12 @@ class _GarbageModel(_Model):
 
 
 class _IndexModel(_Model):
-    format: Literal[1]
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT)]  # Literal[1] takes true as well
     session: str
-    packs: list[_PackModel]
-    files: list[_FileModel]
-    generations: list[_GenerationModel]
-    garbage: list[_GarbageModel]
+    packs: _List[_PackModel]
+    files: _List[_FileModel]
+    generations: Annotated[_List[_GenerationModel], Field(max_length=MOST_GENERATIONS)]
+    garbage: _List[_GarbageModel]
     fence: _Size = 0
 
 
@@ -194,22 +209,34 @@ def _time(text: str, what: str) -> datetime:
 
 def parse_index(text: bytes, *, session: str) -> Index:
     """Read the JSON text of an index; `HostileArchive` says what is wrong with it."""
+    if text.count(b"{") + text.count(b"[") > 64 + len(text) // _BYTES_EACH:
+        raise HostileArchive(f"{INDEX_FILE} is almost all brackets, which no index is")
     try:
-        document = json.loads(text)
+        document = json.loads(text.decode("utf-8"), object_pairs_hook=_no_key_twice)
+    except HostileArchive:
+        raise
     except (ValueError, RecursionError) as exc:
         raise HostileArchive(f"{INDEX_FILE} is no JSON text: {exc}") from None
     found = document.get("format") if isinstance(document, dict) else None
     if isinstance(found, int) and not isinstance(found, bool) and found > FORMAT:
-        raise Unusable(f"the index of {session} has format {found}, and this wwauth knows {FORMAT}: update it")
+        raise Unusable(f"the index of {session} has format {str(found)[:20]}, and this wwauth knows {FORMAT}: update it")
     try:
         model = _IndexModel.model_validate(document)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise HostileArchive(f"{INDEX_FILE}: {where}: {first['msg']}") from None
+        raise HostileArchive(f"{INDEX_FILE}: {shown(where)}: {first['msg']}") from None
     if model.session != session:
         raise Unusable(f"what is stored as {session} is the index of {model.session[:200]!r}: store it under its own name")
     return _resolve(model)
+
+
+def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of its pairs; two of one key mean one thing to this reader and another to the next."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise HostileArchive(f"{INDEX_FILE} has a key twice in one object")
+    return found
 
 
 def _resolve(model: _IndexModel) -> Index:
@@ -219,7 +246,8 @@ def _resolve(model: _IndexModel) -> Index:
     members: dict[tuple[int, str], tuple[int, str]] = {}
     files = [_resolve_file(file, packs, members) for file in model.files]
     _check_packs(packs, members)
-    generations = tuple(_resolve_generation(generation, files) for generation in model.generations)
+    checked: set[tuple[str, ...]] = set()
+    generations = tuple(_resolve_generation(generation, files, checked) for generation in model.generations)
     numbers = [generation.number for generation in generations]
     if sorted(set(numbers), reverse=True) != numbers:
         raise HostileArchive(f"its generations {numbers[:10]} are not in order")
@@ -235,12 +263,9 @@ def _since(model: _GarbageModel) -> datetime | None:
 
 
 def _resolve_file(file: _FileModel, packs: list[Pack], members: dict[tuple[int, str], tuple[int, str]]) -> StoredFile:
-    try:
-        check_path(file.path, file.path)
-    except UnicodeEncodeError:
-        raise HostileArchive(f"{file.path!r} has a character that no file of a profile has") from None
+    check_path(file.path)
     if not holds_login(file.path):
-        raise HostileArchive(f"{file.path!r} is no file of a login")
+        raise HostileArchive(f"{shown(file.path)} is no file of a login")
     segments = []
     for s in file.segments:
         if s.pack >= len(packs):
@@ -263,22 +288,32 @@ def _check_packs(packs: list[Pack], members: dict[tuple[int, str], tuple[int, st
         # More than is used may lie there: what an earlier generation needed.
         if listed.unpacked < size:
             raise HostileArchive(f"pack {listed.name.generation}.{listed.name.writer} has fewer bytes than are taken from it")
-        if listed.unpacked > _PROFILE_LIMITS.bytes_total:
-            raise HostileArchive(
-                f"pack {listed.name.generation}.{listed.name.writer} has {listed.unpacked} bytes when unpacked"
-            )
+        _check_size(f"pack {listed.name.generation}.{listed.name.writer}", listed.unpacked, listed.size)
 
 
-def _resolve_generation(model: _GenerationModel, files: list[StoredFile]) -> StoredGeneration:
+def _check_size(what: str, unpacked: int, packed: int) -> None:
+    try:
+        _PROFILE_LIMITS.check(unpacked, packed)
+    except HostileArchive as exc:
+        raise HostileArchive(f"{what}: {exc}") from None
+
+
+def _resolve_generation(model: _GenerationModel, files: list[StoredFile], checked: set[tuple[str, ...]]) -> StoredGeneration:
+    """Return a generation; `checked` are the lists of paths that were found good, since most have the same ones."""
     if not model.files or max(model.files) >= len(files):
         raise HostileArchive(f"generation {model.number} has no files, or names one that is not listed")
+    if len(model.files) > _PROFILE_LIMITS.entries:
+        raise HostileArchive(f"generation {model.number} has {len(model.files)} files, {_PROFILE_LIMITS.entries} are allowed")
     chosen = tuple(files[number] for number in model.files)
+    paths = tuple(file.path for file in chosen)
+    if paths not in checked:
+        check_collisions(((path, False) for path in paths), _PROFILE_LIMITS.entries)
+        checked.add(paths)
     total = sum(file.size for file in chosen)
-    if len(chosen) > _PROFILE_LIMITS.entries or total > _PROFILE_LIMITS.bytes_total:
-        raise HostileArchive(f"generation {model.number} has {len(chosen)} files of {total} bytes: more than is allowed")
-    check_collisions((file.path, False) for file in chosen)
+    packs = {segment.pack for file in chosen for segment in file.segments}
+    _check_size(f"generation {model.number}", total, sum(pack.size for pack in packs))
     created = _time(model.created, f"generation {model.number} was created at")
-    if any(segment.pack.name.generation > model.number for file in chosen for segment in file.segments):
+    if any(pack.name.generation > model.number for pack in packs):
         raise HostileArchive(f"generation {model.number} names a pack that is newer than itself")
     return StoredGeneration(
         number=model.number,

@@ -27,6 +27,9 @@ _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 
 _READ = 1 << 20
 
+# A version edit has some hundred bytes for each table it names.
+_LARGEST_EDIT = 16 << 20
+
 MANIFEST_NAME = re.compile(r"MANIFEST-(\d+)")
 LOG_NAME = re.compile(r"(\d+)\.log")
 TABLE_NAME = re.compile(r"(\d+)\.(?:ldb|sst)")
@@ -47,13 +50,16 @@ class RecordReader:
     Reads the records of a log or a MANIFEST that may still be growing.
 
     `end` is the offset behind the last whole record: where a copy must be cut, since Chromium appends to the logs it
-    finds, and what follows half a record is lost at the opening after that.
+    finds, and what follows half a record is lost at the opening after that. A record of more bytes than `largest` is
+    damage; 0: the bytes of records in several fragments are not kept, whatever their size.
     """
 
-    def __init__(self, *, checksums: bool) -> None:
+    def __init__(self, *, checksums: bool, largest: int | None = None) -> None:
         self.end = 0
         self.records = 0
         self._checksums = checksums
+        self._largest = largest
+        self._size = 0
         self._offset = 0
         self._pending = b""
         self._parts: list[bytes] | None = None
@@ -115,8 +121,12 @@ class RecordReader:
         if kind == _FULL:
             return payload
         if self._parts is None:
-            self._parts = []
-        self._parts.append(payload)
+            self._parts, self._size = [], 0
+        self._size += len(payload)
+        if self._largest and self._size > self._largest:
+            raise DamagedDatabase(f"a record of more than {self._largest} bytes, before offset {at}")
+        if self._largest != 0:
+            self._parts.append(payload)
         if kind != _LAST:
             return None
         record = b"".join(self._parts)
@@ -138,7 +148,7 @@ def read_records(path: Path, *, checksums: bool) -> tuple[list[bytes], int]:
 
 def whole_end(path: Path, *, checksums: bool) -> int:
     """Return the offset behind the last whole record, as `read_records` does, without keeping the records."""
-    reader = RecordReader(checksums=checksums)
+    reader = RecordReader(checksums=checksums, largest=0)
     try:
         for data in _chunks(path):
             reader.feed(data)
@@ -148,6 +158,8 @@ def whole_end(path: Path, *, checksums: bool) -> int:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
+    if not path.is_file():
+        raise DamagedDatabase("it is no file")
     with path.open("rb", buffering=0) as file:
         while data := file.read(_READ):
             yield data
@@ -186,19 +198,20 @@ def read_manifest(path: Path, *, checksums: bool) -> tuple[Version, int]:
     Raises:
         DamagedDatabase: A record is damaged, has an unknown field, or one that every MANIFEST has is missing.
     """
-    records, end = read_records(path, checksums=checksums)
+    reader = RecordReader(checksums=checksums, largest=_LARGEST_EDIT)
     version = Version()
     levels: dict[tuple[int, int], int] = {}
-    for record in records:
-        try:
-            _apply(record, version, levels)
-        except DamagedDatabase as exc:
-            raise DamagedDatabase(f"{path.name}: {exc}") from None
+    try:
+        for data in _chunks(path):
+            for record in reader.feed(data):
+                _apply(record, version, levels)
+    except DamagedDatabase as exc:
+        raise DamagedDatabase(f"{path.name}: {exc}") from None
     missing = [name for name in ("comparator", "log_number", "next_file", "last_sequence") if getattr(version, name) is None]
     if missing:
         raise DamagedDatabase(f"{path.name}: no {', '.join(missing)}")
     version.tables = {number: size for (_, number), size in levels.items()}
-    return version, end
+    return version, reader.end
 
 
 def _apply(record: bytes, version: Version, levels: dict[tuple[int, int], int]) -> None:
@@ -266,6 +279,8 @@ def check_table(path: Path, size: int) -> None:
     Raises:
         DamagedDatabase: It has not, or it is not there.
     """
+    if path.is_dir():
+        raise DamagedDatabase(f"{path.name}: the MANIFEST names this table, but it is a folder")
     try:
         with path.open("rb", buffering=0) as file:
             actual = file.seek(0, 2)

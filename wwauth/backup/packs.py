@@ -9,36 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SessionCorrupted, SnapshotFailed
+from ._inflate import ZSTD
 from ._io import CHUNK, create_private, make_dirs, write_all
-from ._zipread import HostileArchive, Limits, look_through
-from ._zstd import ZstdZipFile, zstd
-from .archive import DAMAGE, file_digest, go_on
+from ._paths import HostileArchive
+from ._zipread import Limits, read_directory, read_entry
+from ._zstd import ZstdZipFile
+from .archive import colliding, file_digest, go_on, write_to
 from .index import Pack, Segment, StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from io import FileIO
     from pathlib import Path
 
+    from ._zipread import Entry
     from .index import PackName
-
-METHOD = 93
 
 # Beside the hashing, which takes longer, this level costs no time.
 _LEVEL = 3
-
-# What a reader needs for its window: 8 MB. The level above uses less; a frame that asks for more is refused.
-_WINDOW_LOG = 23
-
-# zstd reads a bomb's claim as it comes; a segment's size is known, so no more than that is ever taken from it.
-_ANY_RATIO = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,7 @@ def write_pack(
         with (
             create_private(path) as file,
             io.BufferedWriter(_Hashed(file), CHUNK) as buffered,
-            ZstdZipFile(buffered, "w", METHOD, compresslevel=_LEVEL) as archive,
+            ZstdZipFile(buffered, "w", ZSTD, compresslevel=_LEVEL) as archive,
             # Hashing and compressing release the interpreter: beside each other they take as long as the slower one.
             ThreadPoolExecutor(1, thread_name_prefix="wwauth-sha256") as pool,
         ):
@@ -175,10 +168,14 @@ def places(files: tuple[StoredFile, ...]) -> dict[Pack, list[Place]]:
 
 
 def prepare_files(root: Path, files: tuple[StoredFile, ...]) -> None:
-    """Create the empty files (0600) and their folders (0700) that `unpack` fills."""
-    for file in files:
-        make_dirs((root / file.path).parent)
-        create_private(root / file.path).close()
+    """Create the empty files (0600) and their folders (0700) that `unpack` fills, in the new folder `root`."""
+    try:
+        for file in files:
+            with colliding(file.path):
+                make_dirs((root / file.path).parent)
+                create_private(root / file.path).close()
+    except HostileArchive as exc:
+        raise SessionCorrupted(f"the index: {exc}") from exc
 
 
 def unpack(path: Path, pack: Pack, wanted: list[Place], root: Path, *, check: Callable[[], None] = go_on) -> None:
@@ -191,10 +188,12 @@ def unpack(path: Path, pack: Pack, wanted: list[Place], root: Path, *, check: Ca
     """
     verify_pack(path, pack, check=check)
     label = f"pack {pack.name.generation}.{pack.name.writer}"
+    # A member has at least one byte. How many bytes there may be for so many packed ones was looked at with the index.
+    limits = Limits(bytes_total=pack.unpacked, free=pack.unpacked, methods=frozenset({ZSTD}))
+    limits = replace(limits, entries=min(limits.entries, pack.unpacked))
     try:
-        with zipfile.ZipFile(path) as archive:
-            limits = Limits(bytes_total=pack.unpacked, ratio=_ANY_RATIO, methods=frozenset({METHOD}))
-            members = {entry.path: entry.info for entry in look_through(archive, path, limits)}
+        with path.open("rb") as file:
+            members = {entry.path: entry for entry in read_directory(file, limits).entries}
         work = [(place, _member(members, place)) for place in wanted]
         # Decompressing and writing release the interpreter, so two at a time take half as long.
         with ThreadPoolExecutor(2, thread_name_prefix="wwauth-zstd") as pool:
@@ -204,63 +203,29 @@ def unpack(path: Path, pack: Pack, wanted: list[Place], root: Path, *, check: Ca
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    except (*DAMAGE, zstd.ZstdError) as exc:
+    except HostileArchive as exc:
         raise SessionCorrupted(f"{label}: {exc}") from exc
 
 
-def _member(members: dict[str, zipfile.ZipInfo], place: Place) -> zipfile.ZipInfo:
-    info = members.get(place.segment.member)
-    if info is None:
+def _member(members: dict[str, Entry], place: Place) -> Entry:
+    entry = members.get(place.segment.member)
+    if entry is None:
         raise HostileArchive(f"member {place.segment.member} of {place.path} is not in it")
-    if info.file_size != place.segment.size:
-        raise HostileArchive(f"member {place.segment.member} has {info.file_size} bytes, not {place.segment.size}")
-    return info
+    if entry.size != place.segment.size:
+        raise HostileArchive(f"member {place.segment.member} has {entry.size} bytes, not {place.segment.size}")
+    return entry
 
 
-def _write_segment(path: Path, place: Place, info: zipfile.ZipInfo, root: Path, check: Callable[[], None]) -> None:
+def _write_segment(path: Path, place: Place, entry: Entry, root: Path, check: Callable[[], None]) -> None:
     digest = hashlib.sha256()
-    size = 0
     with path.open("rb", buffering=0) as source, (root / place.path).open("r+b", buffering=0) as target:
         target.seek(place.offset)
-        for data in _decompress(source, info, place.segment.size):
+        for data in read_entry(source, entry):
             check()
             digest.update(data)
-            size += len(data)
-            _write(target, data, root)
-    if size != place.segment.size or digest.hexdigest() != place.segment.sha256:
-        raise HostileArchive(f"member {info.filename} of {place.path} does not have the digest that the index says")
-
-
-def _write(target: FileIO, data: bytes, root: Path) -> None:
-    try:
-        write_all(target, data)
-    except OSError as exc:
-        # A failed write does not say where.
-        raise OSError(exc.errno, exc.strerror, str(root)) from exc
-
-
-def _decompress(source: FileIO, info: zipfile.ZipInfo, size: int) -> Iterator[bytes]:
-    """Yield a member's bytes, at most `size` of them and one chunk; the standard reader does not bound the window."""
-    source.seek(info.header_offset)
-    header = source.read(30)
-    if len(header) < 30 or header[:4] != b"PK\3\4":
-        raise HostileArchive(f"member {info.filename} has no header")
-    source.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
-    left = info.compress_size
-    engine = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
-    done = 0
-    while not engine.eof and done <= size:
-        data = b""
-        if engine.needs_input:
-            data = source.read(min(CHUNK, left))
-            left -= len(data)
-            if not data:
-                raise HostileArchive(f"member {info.filename} is cut short")
-        piece = engine.decompress(data, CHUNK)
-        done += len(piece)
-        yield piece
-    if done != size or left or engine.unused_data:
-        raise HostileArchive(f"member {info.filename} does not have the {size} bytes that the index says")
+            write_to(target, data, root)
+    if digest.hexdigest() != place.segment.sha256:
+        raise HostileArchive(f"member {entry.path} of {place.path} does not have the digest that the index says")
 
 
 def check_digests(root: Path, files: tuple[StoredFile, ...], *, check: Callable[[], None] = go_on) -> None:

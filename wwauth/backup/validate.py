@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .layout import Database
     from .leveldb import Version
 
+# Its one line is shorter by far.
+_LONGEST_CURRENT = 1024
+
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -91,9 +94,12 @@ def check_database(user_data_dir: Path, database: Database, *, strict: bool) -> 
 def read_current(path: Path) -> str:
     """Return the name of the MANIFEST in use; `DamagedDatabase` when `CURRENT` or that MANIFEST is not as it should."""
     try:
-        text = (path / "CURRENT").read_bytes()
+        with (path / "CURRENT").open("rb") as file:
+            text = file.read(_LONGEST_CURRENT)
     except FileNotFoundError:
         raise DamagedDatabase("CURRENT: missing") from None
+    except IsADirectoryError:
+        raise DamagedDatabase("CURRENT: it is a folder") from None
     name = text.decode("ascii", "replace").removesuffix("\n")
     if not text.endswith(b"\n") or MANIFEST_NAME.fullmatch(name) is None:
         raise DamagedDatabase(f"CURRENT: {text[:40]!r} names no MANIFEST")
