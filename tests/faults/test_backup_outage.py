@@ -164,11 +164,11 @@ class Hanging(FileSystemStore):
 
     hangs: asyncio.Event | None = None
 
-    async def save(self, *, session: str, path: Any) -> None:
+    async def save(self, *, session: str, path: Any, fence: int | None = None) -> None:
         if self.hangs is not None:
             self.hangs.set()
             await asyncio.Event().wait()
-        await super().save(session=session, path=path)
+        await super().save(session=session, path=path, fence=fence)
 
 
 async def test_a_store_that_hangs_keeps_no_schedule_from_ending(tmp_path: Path) -> None:
