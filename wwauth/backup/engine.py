@@ -21,6 +21,7 @@ from ._io import sync_tree
 from ._packed import PackedSession
 from ._plain import PlainSession
 from ._remote import Remote
+from ._room import removed
 from ._state import STATE_FILE, ProfileState, read_state, write_state
 from ._stored import Facts, chromium_version, delete_session, is_newer, look, plain_generation
 from .archive import read_archive
@@ -433,7 +434,7 @@ class BackupEngine:
                     await asyncio.to_thread(make_private_dir, folder)
             yield room
         finally:
-            await _removed(*(folder for folder in (room, work) if folder is not None))
+            await removed(*(folder for folder in (room, work) if folder is not None))
 
     def _recipients(self) -> str | None:
         """Return the digest of the keys that the store encrypts for, None for one that does not."""
@@ -473,17 +474,3 @@ def _backend_of(user_data_dir: Path) -> Backend | None:
     if find_sqlite(user_data_dir):
         return "sqlite"
     return "leveldb" if find_databases(user_data_dir) else None
-
-
-async def _removed(*paths: Path) -> None:
-    """Delete the temporaries of a call, to the end even when the call is being cancelled."""
-
-    def remove(_: Stop) -> None:
-        for path in paths:
-            try:
-                remove_tree(path)
-            except OSError as exc:
-                # What the call did is done; `recover` sweeps this.
-                _log.warning("the temporary %s could not be deleted: %s", path, exc)
-
-    await in_thread(remove)
