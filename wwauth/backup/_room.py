@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._files import make_private_dir, remove_tree, temporary_sibling
+from .._files import make_private_dir, remove_tree, sweep_temporaries, temporary_sibling
 from .._threads import in_thread
 
 if TYPE_CHECKING:
@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# No call takes so long.
+_STALE_AFTER = 24 * 3600.0
+
 
 @asynccontextmanager
 async def room_for(session: str, parent: Path | None = None) -> AsyncIterator[Path]:
-    """Make a hidden 0700 folder in `parent`, or where the system keeps temporary files; it is gone afterwards."""
-    room = temporary_sibling((parent or Path(tempfile.gettempdir())) / session)
+    """
+    Make a hidden 0700 folder in `parent`, or where the system keeps temporary files; it is gone afterwards.
+
+    What a crashed call left there for this session is deleted when it has grown old.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    room = temporary_sibling(parent / session)
     try:
+        await asyncio.to_thread(sweep_temporaries, parent, name=session, older_than=_STALE_AFTER)
         await asyncio.to_thread(make_private_dir, room)
         yield room
     finally:

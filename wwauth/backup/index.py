@@ -6,6 +6,7 @@ What the index of a session in packs tells: which generations there are, and whe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # What a pack's name adds to the session's: two dots, a number, a token. The longest name that a store takes has 200.
 WRITER_DIGITS, NUMBER_DIGITS = 8, 10
 LONGEST_SESSION = 200 - 2 - WRITER_DIGITS - NUMBER_DIGITS
+
+_PACK_NAME = re.compile(rf"(.+)\.([1-9][0-9]{{0,{NUMBER_DIGITS - 1}}})\.([0-9a-f]{{{WRITER_DIGITS}}})")
 
 Backend = Literal["leveldb", "sqlite"]
 Kind = Literal["full", "incremental"]
@@ -144,6 +147,12 @@ class Index:
     def live(self) -> set[PackName]:
         """Return the names of the packs that a generation needs."""
         return referenced(self.generations)
+
+
+def split_pack_name(name: str) -> tuple[str, PackName] | None:
+    """Return the session and the pack that a stored name stands for; None: it is no pack's name."""
+    match = _PACK_NAME.fullmatch(name)
+    return None if match is None else (match[1], PackName(int(match[2]), match[3]))
 
 
 def referenced(generations: Iterable[StoredGeneration]) -> set[PackName]:
