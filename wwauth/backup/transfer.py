@@ -145,7 +145,7 @@ async def import_session(
     async with room_for(name, file.parent if os.access(file.parent, os.W_OK) else None) as room:
         if not replace and await remote.exists(name):
             raise ConfigurationError(
-                f"the store has {name!r} already: import it under another name, or say that it is to be replaced"
+                f"the store has {name!r} already: import it under another name (--session), or replace that (replace=, --force)"
             )
         await _check_whole(source, file, room, origin)
         stored = await look(Remote(source), source.session, room)
@@ -230,4 +230,4 @@ def _put(out: Path, target: Path, *, overwrite: bool) -> None:
 
 def _refuse_existing(target: Path) -> None:
     if os.path.lexists(target):
-        raise ConfigurationError(f"{target} is there already: name a new file, or say that it is to be overwritten")
+        raise ConfigurationError(f"{target} is there already: name a new file, or replace it (overwrite=True, --force)")
