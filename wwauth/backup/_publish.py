@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._threads import in_thread
-from ..errors import LeaseLost, SessionCorrupted, WWAuthError
+from ..errors import LeaseLost, SessionCorrupted, StoreUnavailable, WWAuthError
 from ._packed import new_token
 from ._stored import look, read_back, save_index, sweep
 from .archive import Stamp, look_into_archive
@@ -54,7 +54,7 @@ class Publisher:
         try:
             await self._announce(before, set(names.values()))
             for pack in sorted({pack for g in index.generations for pack in g.packs()}, key=lambda pack: pack.name):
-                await self._copy(pack, names[pack.name], index.session, source)
+                await self._copy(pack, names[pack.name], index.session, source, before)
             now = before if before.plain or before.damage else await self._look()
             self._refuse_moved(before, now)
         except BaseException:
@@ -115,13 +115,18 @@ class Publisher:
             index = before.index or Index(self._session)
             await save_index(self._remote, replace(index, garbage=index.garbage | names), self._room)
 
-    async def _copy(self, pack: Pack, name: PackName, session: str, source: Remote) -> None:
+    async def _copy(self, pack: Pack, name: PackName, session: str, source: Remote, before: Stored) -> None:
         path = self._room / "pack.zip"
         try:
             await source.extract(pack.name.of(session), path)
             await in_thread(lambda stop: verify_pack(path, pack, check=stop.check))
             await self._remote.save(name.of(self._session), path)
-            await read_back(self._remote, name.of(self._session), path, self._room)
+            try:
+                await read_back(self._remote, name.of(self._session), path, self._room)
+            except StoreUnavailable:
+                # Another writer that went on deletes what it finds announced.
+                self._refuse_moved(before, await self._look())
+                raise
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
