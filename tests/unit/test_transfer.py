@@ -310,7 +310,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "moving.zip").read_bytes()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_change_of_bytes_imports_another_login(exported: bytes, tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(exported)

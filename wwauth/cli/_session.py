@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -149,8 +150,20 @@ def checked_name(session: str) -> str:
         return check_session_name(session)
 
 
+def checked_address(web_url: str) -> str:
+    """Refuse what is no web address, as a wrong call."""
+    from ..backup.layout import origin_directory  # noqa: PLC0415 - for these commands alone
+
+    with wrong_use():
+        origin_directory(web_url)
+    return web_url
+
+
 def run(work: Coroutine[Any, Any, bool], *, where: Path | None = None) -> None:
     """Run a command to its end; what it returns says whether all is well, else the exit code is 1."""
+    if not logging.getLogger("wwauth").isEnabledFor(logging.DEBUG):
+        # Which generations are passed over, and why, stands in the answer.
+        logging.getLogger("wwauth.backup._fetch").setLevel(logging.ERROR)
     with disk_errors(where):
         good = asyncio.run(work)
     if not good:

@@ -78,9 +78,11 @@ async def _restore(
         print_json(as_dict(report, path=str(profile), previous=None if kept is None else str(kept)))
         return True
     number = f"generation {report.generation}" if report.generation else "the archive of another program"
-    typer.echo(f"{session}: {number} restored to {profile}, {megabytes(report.bytes_total)} in {report.files} files")
+    typer.echo(
+        f"{session}: {number} restored to {data_path / session}, {megabytes(report.bytes_total)} in {report.files} files"
+    )
     for note in report.notes:
         typer.echo(f"  {note}")
     if kept is not None:
-        typer.echo(f"  the profile before it is kept as {kept}")
+        typer.echo(f"  the profile before it is kept as {kept.name}")
     return True

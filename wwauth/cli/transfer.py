@@ -18,6 +18,7 @@ from ._session import (
     StoreUrl,
     WebUrl,
     as_dict,
+    checked_address,
     checked_name,
     opened,
     print_json,
@@ -95,7 +96,7 @@ def import_session(
     A session of that name that is there stays, unless --force is given; no client may run on it then.
     """
     name = None if session is None else checked_name(session)
-    run(_import(file, Place(store, recipient, identity_file), name, web_url, force=force, json=json))
+    run(_import(file, Place(store, recipient, identity_file), name, checked_address(web_url), force=force, json=json))
 
 
 async def _import(

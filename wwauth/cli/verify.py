@@ -19,6 +19,7 @@ from ._session import (
     WorkDir,
     age,
     as_dict,
+    checked_address,
     checked_name,
     opened,
     print_json,
@@ -56,6 +57,7 @@ def verify(
     The exit code is 1 when a generation is damaged or a session is not there. One generation at a time lies on the disk.
     """
     look_into = None
+    checked_address(web_url)
     if deep:
         from ..web.deep import deep_look  # noqa: PLC0415 - only with --deep
 
