@@ -22,10 +22,10 @@ from wwauth.backup.archive import read_archive
 from wwauth.errors import ConfigurationError, DecryptionFailed, LeaseLost, SessionCorrupted, SessionNotFound, StoreUnavailable
 from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore
 
-from .profiles import INDEXED_DB, ORIGIN, make_profile, tree
+from .profiles import INDEXED_DB, ORIGIN, make_profile
 from .test_backup_engine import SESSION, Faulty, change, login
-from .test_generations import engine_on, grow, index_of, packs_of, stored
-from .test_verify_prune import save_some
+from .test_generations import engine_on, grow, index_of, packs_of
+from .test_verify_prune import archives, save_some, stored
 
 if TYPE_CHECKING:
     from wwauth.abc import Store
@@ -237,10 +237,10 @@ async def test_an_import_replaces_nothing_unless_told_and_then_is_the_newest(
     await export_session(store, session=SESSION, path=file)
     change(profile, b"later")
     await engine.save(profile)
-    before = tree(store.folder)
+    before = archives(store)
     with pytest.raises(ConfigurationError, match=f"{SESSION!r} already"):
         await import_session(store, path=file)
-    assert tree(store.folder) == before
+    assert archives(store) == before
     report = await import_session(store, path=file, replace=True)
     assert report.generations == (5, 4)
     assert (await engine_on(store).verify()).ok
@@ -274,10 +274,10 @@ async def test_an_import_never_replaces_what_it_has_no_key_for(store: FileSystem
     await store.delete(session=SESSION)
     key = x25519.Identity.generate()
     await engine_on(EncryptedStore(store, recipients=[key.to_public()], identities=[key])).save(profile)
-    before = tree(store.folder)
+    before = archives(store)
     with pytest.raises(DecryptionFailed):
         await import_session(store, path=tmp_path / "moving.zip", replace=True)
-    assert tree(store.folder) == before
+    assert archives(store) == before
 
 
 async def test_a_damaged_file_is_refused_before_the_store_is_touched(
@@ -344,12 +344,12 @@ def bundle(path: Path, entries: dict[str, bytes], method: int = zipfile.ZIP_STOR
 async def test_a_file_that_is_made_to_harm_is_refused(store: FileSystemStore, profile: Path, tmp_path: Path) -> None:
     await save_some(store, profile, 1)
     await BackupEngine(store, session="other").save(profile)
-    archives = {path.name: path.read_bytes() for path in store.folder.iterdir()}
-    mine = {name: content for name, content in archives.items() if name.startswith(SESSION)}
+    everything = {f"{name}.zip": content for name, content in archives(store).items()}
+    mine = {name: content for name, content in everything.items() if name.startswith(SESSION)}
     index = mine[f"{SESSION}.zip"]
     pack_name = next(name for name in mine if name != f"{SESSION}.zip")
     harmful: dict[str, dict[str, bytes]] = {
-        "two sessions": archives,
+        "two sessions": everything,
         "no index": {pack_name: mine[pack_name]},
         "no pack": {f"{SESSION}.zip": index},
         "another's index": {"victim.zip": index, pack_name.replace(SESSION, "victim"): mine[pack_name]},

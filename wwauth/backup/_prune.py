@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..errors import LeaseLost, SessionCorrupted, SessionNotFound
@@ -52,7 +53,9 @@ async def prune(
     left: set[PackName] = set()
     if not dry_run:
         if dropped:
-            await save_index(remote, Index(session, kept, frozenset(garbage | upcoming)), room)
+            now = datetime.now(UTC).replace(microsecond=0)
+            names = {**dict.fromkeys(garbage, now), **dict.fromkeys(upcoming)}
+            await save_index(remote, Index(session, kept, names, index.fence), room)
         left = await sweep(remote, session, there)
     sizes = {pack.name: pack.size for generation in dropped for pack in generation.packs()}
     freed = sum(sizes.get(name, 0) for name in there - left)
@@ -91,7 +94,7 @@ async def _unchanged(remote: Remote, session: str, room: Path, index: Index) -> 
 def _garbage(index: Index, live: set[PackName]) -> tuple[set[PackName], set[PackName]]:
     """Return the packs that nothing needs, and those that may be on their way to another writer's commit."""
     newest = index.generations[0].number
-    upcoming = {name for name in index.garbage if name.generation > newest}
+    upcoming = {name for name, since in index.garbage.items() if since is None and name.generation > newest}
     return index.names() - live - upcoming, upcoming
 
 

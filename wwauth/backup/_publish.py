@@ -7,6 +7,7 @@ import logging
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .._threads import in_thread
@@ -61,7 +62,9 @@ class Publisher:
             await self._withdraw(before, set(names.values()))
             raise
         old = now.index.names() - moved.live() if now.index is not None else set()
-        await save_index(self._remote, replace(moved, garbage=frozenset(old)), self._room)
+        since = datetime.now(UTC).replace(microsecond=0)
+        fence = now.index.fence if now.index is not None else 0
+        await save_index(self._remote, replace(moved, garbage=dict.fromkeys(old, since), fence=fence), self._room)
         await sweep(self._remote, self._session, old)
         return tuple(generation.number for generation in moved.generations)
 
@@ -113,7 +116,8 @@ class Publisher:
     async def _announce(self, before: Stored, names: set[PackName]) -> None:
         if before.plain is None and before.damage is None:
             index = before.index or Index(self._session)
-            await save_index(self._remote, replace(index, garbage=index.garbage | names), self._room)
+            garbage = {**index.garbage, **dict.fromkeys(names)}
+            await save_index(self._remote, replace(index, garbage=garbage), self._room)
 
     async def _copy(self, pack: Pack, name: PackName, session: str, source: Remote, before: Stored) -> None:
         path = self._room / "pack.zip"

@@ -201,15 +201,17 @@ async def delete_session(
     await remote.delete(session)
 
 
-async def save_index(remote: Remote, index: Index, room: Path) -> int:
+async def save_index(remote: Remote, index: Index, room: Path) -> tuple[Index, int]:
     """
-    Save an index and read it back, the commit of what it tells; return its size.
+    Save an index and read it back, the commit of what it tells; return it with the lease's fence, and its size.
 
     Raises:
         SnapshotFailed: It would not be read as it is meant. Nothing was saved.
         StoreUnavailable: The store did not keep it as it was.
         StoreError: The store did not take it.
     """
+    if remote.lease is not None:
+        index = replace(index, fence=remote.lease.fence)
     path, back = room / "index.zip", room / "index-back.zip"
     try:
         written = await in_thread(lambda _: write_index(index, path))
@@ -226,7 +228,7 @@ async def save_index(remote: Remote, index: Index, room: Path) -> int:
     finally:
         for each in (path, back):
             await asyncio.to_thread(each.unlink, missing_ok=True)
-    return len(written)
+    return index, len(written)
 
 
 async def read_back(remote: Remote, name: str, saved: Path, room: Path) -> None:

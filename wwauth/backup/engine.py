@@ -309,7 +309,8 @@ class BackupEngine:
         was verified, nor deleted before the new index was read back. A plain zip is one generation, and stays. With `dry_run`
         the report says what would be done.
 
-        No other writer may work on the session meanwhile: one that is about to commit on an older generation would lose it.
+        No other writer may work on the session meanwhile, as a lease sees to: one that is about to commit on an older
+        generation would lose it.
 
         Raises:
             ConfigurationError: `keep` is no number of generations.

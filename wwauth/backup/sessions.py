@@ -62,10 +62,9 @@ async def list_backups(
         StoreError: The store did not answer.
     """
     check_store(store, needed_by="list_backups")
-    remote = Remote(store)
     names = None if sessions is None else [check_session_name(name) for name in sessions]
     listed = await _listed(store, names)
-    found = [await _look(store, remote, each, work_dir) for each in listed]
+    found = [await _look(store, each, work_dir) for each in listed]
     if names is None:
         return [session for session in found if session is not None]
     there = {session.session: session for session in found if session is not None}
@@ -118,7 +117,7 @@ async def _listed(store: Store, names: list[str] | None) -> list[_Listed]:
     return [sessions.get(name, _Listed(name)) for name in wanted]
 
 
-async def _look(store: Store, remote: Remote, listed: _Listed, work_dir: Path | None) -> StoredSession | None:
+async def _look(store: Store, listed: _Listed, work_dir: Path | None) -> StoredSession | None:
     name, problem = listed.session, None
     archive: str | None = None
     generations: tuple[StoredGeneration, ...] = ()
@@ -126,7 +125,7 @@ async def _look(store: Store, remote: Remote, listed: _Listed, work_dir: Path | 
     encrypted: bool | None = getattr(store, "features", StoreFeatures()).encrypted
     async with room_for(name, work_dir) as room:
         try:
-            stored = await look(remote, name, room)
+            stored = await look(Remote(store, name), name, room)
         except DecryptionFailed as exc:
             problem = str(exc)
             encrypted = await _is_encrypted(store, name, room)
@@ -160,7 +159,7 @@ async def _is_encrypted(store: Store, name: str, room: Path) -> bool | None:
     """Look at the bytes as they are kept."""
     path = room / "as-it-is.zip"
     try:
-        await Remote(getattr(store, "inner", store)).extract(name, path)
+        await Remote(getattr(store, "inner", store), name).extract(name, path)
         return is_encrypted(path)
     except WWAuthError:
         return None

@@ -16,6 +16,7 @@ from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, SessionNotFound
 from ._bundle import BundleWriter, open_file
 from ._fetch import Fetcher
+from ._holding import holding
 from ._publish import Publisher
 from ._remote import Remote
 from ._room import room_for
@@ -82,7 +83,8 @@ async def export_session(
     if archive not in ARCHIVES:
         raise ConfigurationError(f"invalid archive {archive!r}: use 'packs' or 'whatsapp-web.js'")
     began = time.monotonic()
-    name, remote, target = check_session_name(session), Remote(store), Path(path).absolute()
+    name, target = check_session_name(session), Path(path).absolute()
+    remote = Remote(store, name)
     if not overwrite:
         _refuse_existing(target)
     async with room_for(name, target.parent) as room:
@@ -124,12 +126,13 @@ async def import_session(
         store: Where it goes; encrypted there when the store encrypts.
         path: The file.
         session: The name there; that of the export when None, and of a plain zip that of the file.
-        replace: Replace a session of that name. No writer may work on it meanwhile.
+        replace: Replace a session of that name. Where the store has no leases, no client may work on it meanwhile.
         origin: Like "https://web.whatsapp.com/": a profile without its databases is refused.
 
     Raises:
         ConfigurationError: The session is there and `replace` is not set, or an argument is wrong.
         SessionCorrupted: A generation is damaged, or holds no login of this origin. The store is untouched.
+        SessionInUse: A client holds the session's lease.
         LeaseLost: Another writer saved a generation meanwhile. What the store held stands.
         StoreError: The store did not take it; what it held stands.
         OSError: The disk has no room for a generation.
@@ -141,21 +144,23 @@ async def import_session(
     if session is None and not source.named:
         raise ConfigurationError(f"{file} does not tell the name of its session: name one for it")
     name = check_session_name(source.session if session is None else session)
-    remote = Remote(store)
+    remote, given = Remote(store, name), Remote(source, source.session)
     async with room_for(name, file.parent if os.access(file.parent, os.W_OK) else None) as room:
         if not replace and await remote.exists(name):
             raise ConfigurationError(
                 f"the store has {name!r} already: import it under another name (--session), or replace that (replace=, --force)"
             )
         await _check_whole(source, file, room, origin)
-        stored = await look(Remote(source), source.session, room)
-        publisher = Publisher(remote, name, room)
-        if stored.plain is not None:
-            numbers = await publisher.plain(stored.plain.path)
-        elif stored.index is not None:
-            numbers = await publisher.packs(stored.index, Remote(source), recipients=recipients_digest(store))
-        else:
-            raise SessionCorrupted(f"{file} changed while it was read: try again")
+        stored = await look(given, source.session, room)
+        async with holding(store, name) as lease:
+            remote.lease = lease
+            publisher = Publisher(remote, name, room)
+            if stored.plain is not None:
+                numbers = await publisher.plain(stored.plain.path)
+            elif stored.index is not None:
+                numbers = await publisher.packs(stored.index, given, recipients=recipients_digest(store))
+            else:
+                raise SessionCorrupted(f"{file} changed while it was read: try again")
         form: Form = "packs" if stored.index is not None else "whatsapp-web.js"
     return TransferReport(name, file, form, numbers, file.stat().st_size, time.monotonic() - began)
 

@@ -78,6 +78,7 @@ async def _backup(
     any_profile: bool,
     json: bool,
 ) -> bool:
+    from ..backup._holding import holding  # noqa: PLC0415 - as below
     from ..strategies._marker import LoginMarker  # noqa: PLC0415 - after a wrong call is known for one
 
     if not (data_path.absolute() / session).is_dir():
@@ -88,7 +89,8 @@ async def _backup(
                 f"wwauth never saw {profile} logged in, so nothing was saved: start a client on it once, or say --any-profile"
             )
         engine = await _engine(store, session, options)
-        report = await engine.save(profile)
+        async with holding(store, session) as engine.lease:
+            report = await engine.save(profile)
     if json:
         print_json(as_dict(report))
     elif report.kind == "unchanged":

@@ -41,7 +41,7 @@ def prune(
     """
     Drop all but the newest KEEP generations of a session, and delete what nothing needs, once the newest was verified.
 
-    Of two and more, one stays that shares no pack with the newest. No client may run on the session meanwhile.
+    Of two and more, one stays that shares no pack with the newest. Refused while a client runs on the session.
     """
     name = checked_name(session)
     run(_prune(name, Place(store, recipient, identity_file), keep, work_dir, dry_run=dry_run, json=json), where=work_dir)
@@ -57,13 +57,18 @@ async def _prune(
     json: bool,
 ) -> bool:
     from ..backup import BackupEngine  # noqa: PLC0415 - after a wrong call is known for one
+    from ..backup._holding import holding  # noqa: PLC0415 - as above
     from ..backup.engine import check_generations  # noqa: PLC0415 - as above
 
     async with opened(place) as store:
         with wrong_use():
             check_generations(keep)
             engine = BackupEngine(store, session=session, archive="whatsapp-web.js", work_dir=work_dir)
-        report = await engine.prune(keep, dry_run=dry_run)
+        if dry_run:
+            report = await engine.prune(keep, dry_run=True)
+        else:
+            async with holding(store, session) as engine.lease:
+                report = await engine.prune(keep)
     if json:
         print_json(as_dict(report))
         return True

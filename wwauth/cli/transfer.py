@@ -93,7 +93,7 @@ def import_session(
     """
     Put the session in FILE into a store, once every generation in it was verified.
 
-    A session of that name that is there stays, unless --force is given; no client may run on it then.
+    A session of that name that is there stays, unless --force is given and no client runs on it.
     """
     name = None if session is None else checked_name(session)
     run(_import(file, Place(store, recipient, identity_file), name, checked_address(web_url), force=force, json=json))
