@@ -19,7 +19,15 @@ from pyrage import x25519
 from wwauth.abc import StoreFeatures
 from wwauth.backup import BackupEngine, export_session, import_session, list_backups
 from wwauth.backup.archive import read_archive
-from wwauth.errors import ConfigurationError, DecryptionFailed, LeaseLost, SessionCorrupted, SessionNotFound, StoreUnavailable
+from wwauth.errors import (
+    ConfigurationError,
+    DecryptionFailed,
+    LeaseLost,
+    SessionCorrupted,
+    SessionInUse,
+    SessionNotFound,
+    StoreUnavailable,
+)
 from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore
 
 from .profiles import INDEXED_DB, ORIGIN, make_profile
@@ -460,3 +468,23 @@ async def test_an_import_needs_no_room_beside_a_file_that_lies_in_a_folder_of_ot
     assert seen
     assert all(each == ["moving.zip"] for each in seen)
     assert (profile / INDEXED_DB).is_dir()
+
+
+async def test_an_import_is_refused_while_a_client_holds_the_session(
+    store: FileSystemStore, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another host's holder is waited for as long as a crashed one's lease could last.
+    monkeypatch.setattr("wwauth.backup._holding._TTL", 1.0)
+    await save_some(store, profile, 1)
+    file = tmp_path / "moving.zip"
+    await export_session(store, session=SESSION, path=file)
+    before = archives(store)
+    async with store.lease(session=SESSION, holder="another host", ttl=60):
+        assert (await export_session(store, session=SESSION, path=tmp_path / "again.zip")).generations == (1,)
+        with pytest.raises(SessionInUse, match="another host"):
+            await import_session(store, path=file, replace=True)
+    assert archives(store) == before
+    assert (await import_session(store, path=file, replace=True)).generations == (2,)
+    # The lease was given back, and its fence stands in the index.
+    async with store.lease(session=SESSION, holder="the next", ttl=60) as lease:
+        assert lease.fence > index_of(store)["fence"] > 0
