@@ -135,7 +135,7 @@ def remove_tree(path: Path, *, max_retries: int = 4) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if not path.exists():
                 return
         except OSError:

@@ -14,7 +14,7 @@ from wwauth import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("demo", "keygen", "login", "simulator")
+COMMANDS = ("backup", "demo", "export", "import", "keygen", "list", "login", "prune", "restore", "simulator", "verify")
 
 
 def wwauth(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -158,6 +158,22 @@ async def test_a_failing_flush_stops_nothing(tmp_path: Path, caplog: pytest.LogC
     assert "the tab crashed" in caplog.text
 
 
+async def test_a_flush_that_never_ends_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wwauth.backup.snapshot._FLUSH_TIMEOUT", 0.05)
+    closed = asyncio.Event()
+
+    async def flush() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await closed.wait()  # as a tab that does not close
+
+    report = await take_snapshot(make_profile(tmp_path / "profile"), tmp_path / "copy", flush=flush)
+    assert not report.flushed
+    closed.set()
+    await asyncio.sleep(0)
+
+
 async def test_a_flush_is_seen(tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "profile")
     log = profile / LOCAL_STORAGE / "000006.log"

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from .engine import BackupEngine
 from .index import StoredGeneration
-from .reports import BackupReport, RestoreReport, SnapshotReport
+from .reports import BackupReport, PruneReport, RestoreReport, SnapshotReport, VerifiedGeneration, VerifyReport
 from .schedule import BackupSchedule
+from .sessions import StoredSession, list_backups
 from .snapshot import take_snapshot
+from .transfer import TransferReport, export_session, import_session
 from .validate import check_databases, cut_tails, validate_profile
 
 __all__ = [
     "BackupEngine",
     "BackupReport",
     "BackupSchedule",
+    "PruneReport",
     "RestoreReport",
     "SnapshotReport",
     "StoredGeneration",
+    "StoredSession",
+    "TransferReport",
+    "VerifiedGeneration",
+    "VerifyReport",
     "check_databases",
     "cut_tails",
+    "export_session",
+    "import_session",
+    "list_backups",
     "take_snapshot",
     "validate_profile",
 ]

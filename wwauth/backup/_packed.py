@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .._threads import in_thread
-from ..errors import LeaseLost, SessionCorrupted, SessionNotFound, SnapshotFailed, StoreUnavailable
+from ..errors import LeaseLost, StoreUnavailable
 from ._plan import Digests, Plan, make_plan, mostly_dead, needs_independence, retain
-from ._stored import Saved, Stored, lease_lost, look, refuse_foreign, sweep
+from ._stored import Saved, Stored, lease_lost, look, read_back, refuse_foreign, save_index, sweep
 from .archive import content_digest
 from .index import Index, Kind, PackName, StoredGeneration, referenced
-from .indexfile import read_index, write_index
-from .packs import same_bytes, write_pack
+from .packs import write_pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,17 +191,12 @@ class PackedSession:
         return await self._put(replace(index, garbage={**index.garbage, name: None}), room)
 
     async def _read_back(self, name: str, packed: Path, room: Path, state: ProfileState) -> None:
-        back = room / "back.zip"
         try:
-            await self._remote.extract(name, back, most=packed.stat().st_size)
-            same = await in_thread(lambda stop: same_bytes(packed, back, check=stop.check))
-        except (SessionCorrupted, SessionNotFound) as exc:
+            await read_back(self._remote, name, packed, room)
+        except StoreUnavailable:
             await self._reread(room, state)  # another writer, who went on, deletes what was announced
-            raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: {exc}") from exc
-        if not same:
-            raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: other bytes came back")
+            raise
         await asyncio.to_thread(packed.unlink)
-        await asyncio.to_thread(back.unlink)
 
     def _generation(
         self, number: int, plan: Plan, stored: list[StoredFile], state: ProfileState, facts: Facts
@@ -275,21 +269,6 @@ class PackedSession:
 
     async def _put(self, index: Index, room: Path) -> int:
         """Save the index and read it back; return its size."""
-        if self._remote.lease is not None:
-            index = replace(index, fence=self._remote.lease.fence)
-        path = room / "index.zip"
-        written = await in_thread(lambda _: write_index(index, path))
-        if await in_thread(lambda _: read_index(path, session=self._session)) != index:
-            raise SnapshotFailed(f"the index of {self._session} would not be read as it was meant; nothing was committed")
-        await self._remote.save(self._session, path)
-        await asyncio.to_thread(path.unlink)
-        try:
-            await self._remote.extract(self._session, path, most=len(written))
-            same = await in_thread(lambda _: path.read_bytes() == written)
-        except (SessionCorrupted, SessionNotFound) as exc:
-            raise StoreUnavailable(f"the store did not keep the index of {self._session}: {exc}") from exc
-        await asyncio.to_thread(path.unlink)
-        if not same:
-            raise StoreUnavailable(f"the store did not keep the index of {self._session}: other bytes came back")
+        index, size = await save_index(self._remote, index, room)
         self._stored = Stored(index=index)
-        return len(written)
+        return size

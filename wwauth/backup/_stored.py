@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import logging
 import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._threads import in_thread
-from ..errors import DecryptionFailed, LeaseLost, SessionCorrupted, SessionNotFound, StoreError
+from ..errors import (
+    DecryptionFailed,
+    LeaseLost,
+    SessionCorrupted,
+    SessionNotFound,
+    SnapshotFailed,
+    StoreError,
+    StoreUnavailable,
+)
 from ._zipread import Limits
 from .archive import look_into_archive
 from .index import Index, StoredGeneration, Unusable, referenced
 from .indexfile import is_index, read_index, write_index
+from .packs import same_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from ..abc import Store
     from ._remote import Remote
     from ._state import ProfileState
     from .archive import Contents
     from .index import Backend, Kind, PackName
 
-
 # A plain zip may have no more bytes unpacked.
-_LARGEST = Limits().bytes_total
+LARGEST = Limits().bytes_total
 
 _log = logging.getLogger(__name__)
+
+# How an archive begins that was encrypted, and is read without its keys.
+_AGE = b"age-encryption.org/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,7 @@ async def _look(remote: Remote, session: str, room: Path) -> Stored:
         return Stored()
     path = room / f"{secrets.token_hex(4)}.zip"
     try:
-        await remote.extract(session, path, most=_LARGEST)
+        await remote.extract(session, path, most=LARGEST)
     except SessionNotFound:
         return Stored()  # deleted since it was asked for
     except DecryptionFailed:
@@ -113,8 +127,16 @@ async def _look(remote: Remote, session: str, room: Path) -> Stored:
     return await in_thread(lambda _: _recognise(path, session))
 
 
+def is_encrypted(path: Path) -> bool:
+    """Tell whether an archive is in the format of age."""
+    with path.open("rb") as file:
+        return file.read(len(_AGE)) == _AGE
+
+
 def _recognise(path: Path, session: str) -> Stored:
     size = path.stat().st_size
+    if is_encrypted(path):
+        raise DecryptionFailed(f"the archive of {session} is encrypted: open the store with EncryptedStore and its keys")
     label = f"the archive of {session}"
     try:
         if not is_index(path, label=label):
@@ -192,6 +214,56 @@ async def delete_session(
     await remote.delete(session)
 
 
+async def save_index(remote: Remote, index: Index, room: Path) -> tuple[Index, int]:
+    """
+    Save an index and read it back, the commit of what it tells; return it with the lease's fence, and its size.
+
+    Raises:
+        SnapshotFailed: It would not be read as it is meant. Nothing was saved.
+        StoreUnavailable: The store did not keep it as it was.
+        StoreError: The store did not take it.
+    """
+    if remote.lease is not None:
+        index = replace(index, fence=remote.lease.fence)
+    path, back = room / "index.zip", room / "index-back.zip"
+    try:
+        written = await in_thread(lambda _: write_index(index, path))
+        if await in_thread(lambda _: read_index(path, session=index.session)) != index:
+            raise SnapshotFailed(f"the index of {index.session} would not be read as it was meant; nothing was committed")
+        await remote.save(index.session, path)
+        try:
+            await remote.extract(index.session, back, most=len(written))
+            same = await in_thread(lambda _: back.read_bytes() == written)
+        except (SessionCorrupted, SessionNotFound) as exc:
+            raise StoreUnavailable(f"the store did not keep the index of {index.session}: {exc}") from exc
+        if not same:
+            raise StoreUnavailable(f"the store did not keep the index of {index.session}: other bytes came back")
+    finally:
+        for each in (path, back):
+            await asyncio.to_thread(each.unlink, missing_ok=True)
+    return index, len(written)
+
+
+async def read_back(remote: Remote, name: str, saved: Path, room: Path) -> None:
+    """
+    Compare what a store gives under `name` with the archive that was saved there.
+
+    Raises:
+        StoreUnavailable: It did not keep it as it was.
+        StoreError: It did not give it.
+    """
+    back = room / "back.zip"
+    try:
+        await remote.extract(name, back, most=saved.stat().st_size)
+        same = await in_thread(lambda stop: same_bytes(saved, back, check=stop.check))
+    except (SessionCorrupted, SessionNotFound) as exc:
+        raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: {exc}") from exc
+    finally:
+        await asyncio.to_thread(back.unlink, missing_ok=True)
+    if not same:
+        raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: other bytes came back")
+
+
 def plain_generation(contents: Contents) -> StoredGeneration:
     """Return a plain zip as the one generation that it is."""
     return StoredGeneration(
@@ -207,6 +279,12 @@ def plain_generation(contents: Contents) -> StoredGeneration:
         files=(),
         bytes_total=contents.bytes_total,
     )
+
+
+def recipients_digest(store: Store) -> str | None:
+    """Return the digest of the keys that a store encrypts for, None for one that does not."""
+    keys = getattr(store, "recipients", None)
+    return hashlib.sha256("\n".join(map(str, keys)).encode()).hexdigest() if keys else None
 
 
 def chromium_version(user_data_dir: Path) -> int | None:

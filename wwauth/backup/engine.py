@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import tempfile
 import time
@@ -20,11 +19,14 @@ from ._fetch import Fetcher
 from ._io import sync_tree
 from ._packed import PackedSession
 from ._plain import PlainSession
+from ._prune import prune
 from ._remote import Remote
+from ._room import removed
 from ._state import STATE_FILE, ProfileState, read_state, write_state
-from ._stored import Facts, chromium_version, delete_session, is_newer, look, plain_generation
+from ._stored import Facts, chromium_version, delete_session, is_newer, look, plain_generation, recipients_digest
+from ._verify import Verifier
 from .archive import read_archive
-from .index import LONGEST_SESSION, MOST_GENERATIONS, Backend, is_pack_name
+from .index import LONGEST_SESSION, MOST_GENERATIONS, Backend, split_pack_name
 from .layout import browser_lives, find_databases, find_sqlite, origin_directory
 from .reports import BackupReport, RestoreReport
 from .snapshot import take_snapshot
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from ..abc import Lease, Store
     from ._stored import Plain, Saved
     from .index import Index, StoredGeneration
-    from .reports import SnapshotReport
+    from .reports import PruneReport, SnapshotReport, VerifyReport
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class BackupEngine:
             raise ConfigurationError(
                 f"invalid session {session[:20]!r}…: {len(session)} characters, and packs need names of up to {LONGEST_SESSION}"
             )
-        if is_pack_name(session):
+        if split_pack_name(session) is not None:
             raise ConfigurationError(f"invalid session {session!r}: packs have such names; end it otherwise")
         self._origin = origin
         self._work_dir = work_dir
@@ -239,7 +241,7 @@ class BackupEngine:
                         user_data_dir, work / "profile", flush=flush, origin=self._origin, durable=False
                     )
                     chromium = await asyncio.to_thread(chromium_version, user_data_dir)
-                    facts = Facts(snapshot.backend, chromium, self._recipients(), before_commit or _go_on)
+                    facts = Facts(snapshot.backend, chromium, recipients_digest(self._store), before_commit or _go_on)
                     form = self._plain or self._packed
                     saved = await form.save(work / "profile", room, state, facts)
                     if saved.state != state:
@@ -281,6 +283,48 @@ class BackupEngine:
                     raise self._not_found(generation)
             downloaded = stored.size + report.bytes_downloaded
             return replace(report, bytes_downloaded=downloaded, duration_s=time.monotonic() - began)
+
+    async def verify(
+        self, *, look_into: Callable[[Path, StoredGeneration], Awaitable[tuple[str, ...]]] | None = None
+    ) -> VerifyReport:
+        """
+        Check every generation as a restore would, one at a time, in a temporary folder; the store is only read.
+
+        What is damaged stands in the report, and is not raised. `look_into` is called with each unpacked profile that is
+        whole, to look further into it, with a browser for one; it may change it, returns notes, and raises
+        `SessionCorrupted` to refuse it.
+
+        Raises:
+            SessionNotFound: The store has no such session.
+            StoreError: The store did not give it.
+            OSError: The disk has no room for a generation.
+        """
+        async with self._one_at_a_time, self._room(None) as room:
+            return await Verifier(self._remote, self._session, room, validate=self._check, look_into=look_into).run()
+
+    async def prune(self, keep: int, *, dry_run: bool = False) -> PruneReport:
+        """
+        Drop all but the newest `keep` generations, as a backup would, and delete the packs that nothing needs.
+
+        Of two and more, one stays that shares no pack with the newest, where there is one. Nothing is dropped before the newest
+        was verified, nor deleted before the new index was read back. A plain zip is one generation, and stays. With `dry_run`
+        the report says what would be done.
+
+        No other writer may work on the session meanwhile, as a lease sees to: one that is about to commit on an older
+        generation would lose it.
+
+        Raises:
+            ConfigurationError: `keep` is no number of generations.
+            SessionNotFound: The store has no such session.
+            SessionCorrupted: The index, or the newest generation, is damaged. Nothing was dropped.
+            LeaseLost: Another writer saved a generation meanwhile. Nothing was dropped.
+            StoreError: The store did not answer.
+        """
+        check_generations(keep)
+        async with self._one_at_a_time, self._room(None) as room:
+            verifier = Verifier(self._remote, self._session, room, validate=self._check)
+            self._packed.forget()
+            return await prune(self._remote, self._session, room, keep=keep, dry_run=dry_run, verify=verifier.generation)
 
     async def _restore_packs(
         self, index: Index, user_data_dir: Path, work: Path, room: Path, wanted: int | None
@@ -404,14 +448,19 @@ class BackupEngine:
 
     def _validate(self, target: Path, state: ProfileState) -> tuple[str, ...]:
         """Check an unpacked profile, and write down in it what it is."""
+        notes = self._check(target)
+        write_state(target, self._session, state)
+        sync_tree(target)
+        return notes
+
+    def _check(self, target: Path) -> tuple[str, ...]:
+        """Check an unpacked profile; say what was mended in it."""
         notes = cut_tails(target)
         try:
             validate_profile(target, origin=self._origin)
         except SessionCorrupted as exc:
             message = str(exc).replace(str(target), f"the archive of {self._session}")
             raise SessionCorrupted(message) from exc
-        write_state(target, self._session, state)
-        sync_tree(target)
         return notes
 
     def _swap(self, work: Path, user_data_dir: Path) -> None:
@@ -445,18 +494,13 @@ class BackupEngine:
                     await asyncio.to_thread(make_private_dir, folder)
             yield room
         finally:
-            await _removed(*(folder for folder in (room, work) if folder is not None))
+            await removed(*(folder for folder in (room, work) if folder is not None))
 
     def _home(self) -> Path:
         """Return the folder for archives of a call that names no profile: where `recover` sweeps, when that is known."""
         if self._profile is not None and self._profile.parent.is_dir():
             return self._profile.parent
         return Path(tempfile.gettempdir())
-
-    def _recipients(self) -> str | None:
-        """Return the digest of the keys that the store encrypts for, None for one that does not."""
-        keys = getattr(self._store, "recipients", None)
-        return hashlib.sha256("\n".join(map(str, keys)).encode()).hexdigest() if keys else None
 
     def _backup_report(self, snapshot: SnapshotReport, saved: Saved, began: float) -> BackupReport:
         return BackupReport(
@@ -491,17 +535,3 @@ def _backend_of(user_data_dir: Path) -> Backend | None:
     if find_sqlite(user_data_dir):
         return "sqlite"
     return "leveldb" if find_databases(user_data_dir) else None
-
-
-async def _removed(*paths: Path) -> None:
-    """Delete the temporaries of a call, to the end even when the call is being cancelled."""
-
-    def remove(_: Stop) -> None:
-        for path in paths:
-            try:
-                remove_tree(path)
-            except OSError as exc:
-                # What the call did is done; `recover` sweeps this.
-                _log.warning("the temporary %s could not be deleted: %s", path, exc)
-
-    await in_thread(remove)

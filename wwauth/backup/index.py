@@ -22,17 +22,12 @@ LONGEST_SESSION = 200 - 2 - WRITER_DIGITS - NUMBER_DIGITS
 
 # How many generations an index may list, and an engine may keep.
 MOST_GENERATIONS = 100
+_PACK_NAME = re.compile(rf"(.+)\.([1-9][0-9]{{0,{NUMBER_DIGITS - 1}}})\.([0-9a-f]{{{WRITER_DIGITS}}})")
 
 Backend = Literal["leveldb", "sqlite"]
 Kind = Literal["full", "incremental"]
 
 # A session of such a name would be taken for a pack of another one, and deleted with it.
-_PACK_NAME = re.compile(rf".*\.[1-9][0-9]{{0,{NUMBER_DIGITS - 1}}}\.[0-9a-f]{{{WRITER_DIGITS}}}")
-
-
-def is_pack_name(name: str) -> bool:
-    """Tell whether a name in a store is one that a pack may have."""
-    return _PACK_NAME.fullmatch(name) is not None
 
 
 class Unusable(SessionCorrupted):
@@ -156,6 +151,12 @@ class Index:
     def live(self) -> set[PackName]:
         """Return the names of the packs that a generation needs."""
         return referenced(self.generations)
+
+
+def split_pack_name(name: str) -> tuple[str, PackName] | None:
+    """Return the session and the pack that a stored name stands for; None: it is no pack's name."""
+    match = _PACK_NAME.fullmatch(name)
+    return None if match is None else (match[1], PackName(int(match[2]), match[3]))
 
 
 def referenced(generations: Iterable[StoredGeneration]) -> set[PackName]:

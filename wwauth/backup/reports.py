@@ -1,9 +1,12 @@
-"""What a snapshot, a backup and a restore did."""
+"""What a snapshot, a backup, a restore, a verification and a pruning did."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +86,74 @@ class RestoreReport:
     bytes_downloaded: int
     duration_s: float
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedGeneration:
+    """
+    A stored generation was looked at as a restore would.
+
+    Attributes:
+        number: Its number; 0 when another program wrote it.
+        kind: "full" or "incremental".
+        created: When it was committed, by the clock of its writer; None for a plain zip.
+        files: How many files it has.
+        bytes_total: Their size together.
+        problem: What is wrong with it, and where; None: it is whole.
+        notes: What a restore would mend, and what a closer look found, one sentence each.
+    """
+
+    number: int
+    kind: Literal["full", "incremental"]
+    created: datetime | None
+    files: int
+    bytes_total: int
+    problem: str | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """
+    What a store holds of a session was verified.
+
+    Attributes:
+        session: The name it is stored under.
+        generations: Each of them, newest first.
+        problem: Why none could be looked at: the index, or the archive itself, cannot be read; None when it can.
+        bytes_downloaded: What came from the store.
+        duration_s: Seconds.
+    """
+
+    session: str
+    generations: tuple[VerifiedGeneration, ...]
+    problem: str | None
+    bytes_downloaded: int
+    duration_s: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is whole."""
+        return self.problem is None and all(generation.problem is None for generation in self.generations)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """
+    Older generations were dropped.
+
+    Attributes:
+        session: The name it is stored under.
+        kept: The numbers of the generations that are there, newest first.
+        dropped: The numbers of those that are not, any more.
+        packs_deleted: How many packs were deleted, or would be.
+        bytes_freed: Their size together, as far as the index tells it.
+        dry_run: Nothing was done: this is what would be.
+    """
+
+    session: str
+    kept: tuple[int, ...]
+    dropped: tuple[int, ...]
+    packs_deleted: int
+    bytes_freed: int
+    dry_run: bool

@@ -95,8 +95,7 @@ async def _flush(user_data_dir: Path, flush: Callable[[], Awaitable[object]]) ->
     """Run the flush and wait until localStorage's files change; say whether they did."""
     before = await asyncio.to_thread(_look_at_local_storage, user_data_dir)
     try:
-        async with asyncio.timeout(_FLUSH_TIMEOUT):
-            await flush()
+        await _within(_FLUSH_TIMEOUT, flush)
     except Exception as exc:  # noqa: BLE001 - a page in any state: a copy that lags beats none
         _log.warning("localStorage could not be flushed before the snapshot: %s: %s", type(exc).__name__, exc)
         return False
@@ -106,6 +105,19 @@ async def _flush(user_data_dir: Path, flush: Callable[[], Awaitable[object]]) ->
             return True
         await asyncio.sleep(0.02)
     return False
+
+
+async def _within(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Do what may take for ever even when it is cancelled, as the closing of a tab may; then it is left behind."""
+    task = asyncio.ensure_future(work())
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    if not done:
+        raise TimeoutError(f"not within {seconds:g} s")
+    task.result()
 
 
 def _look_at_local_storage(user_data_dir: Path) -> Look | None:

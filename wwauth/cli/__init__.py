@@ -1,8 +1,8 @@
 """
 The `wwauth` command.
 
-Each command is a plain function with typer's annotations, in the module of its own name: `wwauth.cli.demo.demo`. The
-module is imported when its command is asked for, so that none waits for what another needs.
+Each command is a plain function with typer's annotations, most of them in the module of its own name: `wwauth.cli.demo.demo`.
+The module is imported when its command is asked for, so that none waits for what another needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,20 @@ __all__ = ["app", "main"]
 
 _log = logging.getLogger(__name__)
 
-_COMMANDS = ("demo", "keygen", "login", "simulator")
+# Each with the module and the function, where these have another name.
+_COMMANDS = {
+    "backup": "backup",
+    "demo": "demo",
+    "export": "transfer.export_session",
+    "import": "transfer.import_session",
+    "keygen": "keygen",
+    "list": "listing",
+    "login": "login",
+    "prune": "prune",
+    "restore": "restore",
+    "simulator": "simulator",
+    "verify": "verify",
+}
 
 
 class _Commands(TyperGroup):
@@ -34,9 +47,10 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f".{cmd_name}", __name__)
+        name, _, function = _COMMANDS[cmd_name].partition(".")
+        module = importlib.import_module(f".{name}", __name__)
         single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(getattr(module, cmd_name))
+        single.command(cmd_name)(getattr(module, function or name))
         return typer.main.get_command(single)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
@@ -46,7 +60,7 @@ class _Commands(TyperGroup):
             # The sentence names the value and the cure; the traceback is for `--verbose` alone.
             _log.debug("%s", type(exc).__name__, exc_info=exc)
             typer.echo(f"wwauth: {exc}", err=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(getattr(exc, "exit_code", 1)) from None
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import platform
@@ -13,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from .._files import PRIVATE_FILE, make_private_dir, remove_tree, replacing, sweep_temporaries, sync_dir, unused_name
+from .._files import make_private_dir, remove_tree, sweep_temporaries, sync_dir, unused_name
 from .._names import check_client_id
 from ..abc import AuthStrategy
 from ..backup import check_databases
 from ..backup.layout import browser_lives
-from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, WWAuthError
+from ..errors import ConfigurationError, SessionCorrupted, WWAuthError
+from ._lock import ProfileLock, in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +49,7 @@ class ProfileStrategy(AuthStrategy):
         self.session = f"{self._prefix}-{self.client_id}" if self.client_id else self._prefix
         self._profile = self.user_data_dir = self.data_path / self.session
         self._rm_max_retries = rm_max_retries
-        self._lock: FileLock | None = None
+        self._lock: ProfileLock | None = None
 
     async def before_browser_initialized(self) -> None:
         """Take the lock, clear away what a dead browser left, create the folder."""
@@ -85,21 +83,11 @@ class ProfileStrategy(AuthStrategy):
         """Take the lock; `destroy` and `logout` release it, which the client calls after a failed launch, too."""
         if self._lock is not None:
             return
-        # A folder of the caller's may hold other things, for others: what of it is ours is private by itself.
-        if not self.data_path.is_dir():
-            make_private_dir(self.data_path)
-        # Never deleted, and beside the profile: what is renamed or deleted with the profile would lock nothing.
-        path = self._profile.with_name(f".{self.session}.lock")
-        lock = FileLock(path, timeout=0, mode=PRIVATE_FILE, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise _in_use(self._profile, _holder(self._holder_path)) from None
+        lock = ProfileLock(self._profile)
+        lock.acquire()
         self._lock = lock
-        # What a crash left of the notes beside the profile: of this file and of the login's.
+        # What a crash left of the notes beside the profile: of the holder's file and of the login's.
         sweep_temporaries(self._profile.parent, name=f".{self.session}.*")
-        with replacing(self._holder_path) as temporary:
-            temporary.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}), "utf-8")
         _clear_singletons(self._profile)
 
     def _prepare(self) -> None:
@@ -132,10 +120,6 @@ class ProfileStrategy(AuthStrategy):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    @property
-    def _holder_path(self) -> Path:
-        return self._profile.with_name(f".{self.session}.holder")
 
     def _refuse_other_spelling(self) -> None:
         # Where "Bot" and "bot" are one folder, two ids would share a login.
@@ -201,26 +185,7 @@ def _clear_singletons(profile: Path) -> None:
     host, _, pid = owner.rpartition("-")
     if browser_lives(profile):
         here = host == platform.node() and pid.isdigit()
-        raise _in_use(profile, (f"{host}, pid {pid}", int(pid) if here else None))
+        raise in_use(profile, (f"{host}, pid {pid}", int(pid) if here else None))
     _log.info("removing the lock that a browser of %s, pid %s, left in %s", host, pid, profile)
     for name in _SINGLETONS:
         (profile / name).unlink(missing_ok=True)
-
-
-def _holder(path: Path) -> tuple[str | None, int | None]:
-    try:
-        holder = json.loads(path.read_text("utf-8"))
-        host, pid = str(holder["host"]), int(holder["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, None
-    return f"{host}, pid {pid}", pid if host == platform.node() else None
-
-
-def _in_use(profile: Path, holder: tuple[str | None, int | None]) -> SessionInUse:
-    who, pid = holder
-    return SessionInUse(
-        f"the profile {profile} is in use ({who or 'by a holder that cannot be named'}): destroy() that client first, or "
-        "give this one another client_id",
-        holder=who,
-        pid=pid,
-    )
