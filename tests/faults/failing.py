@@ -16,7 +16,8 @@ from wwauth.errors import WWAuthError
 
 from .killed import folders, new_engine
 
-_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.scandir", "os.chmod"}
+_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.chmod"}
+_LISTINGS = {"os.scandir", "os.listdir"}
 
 
 class Hook:
@@ -24,15 +25,20 @@ class Hook:
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
-        self.armed = False
+        self.armed = self.listings = False
         self.count = self.fatal = self.error = 0
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self.armed or not (event in _EVENTS or (event == "open" and self._is_ours(args[0]))):
+        if not self.armed or not self._counts(event, args):
             return
         self.count += 1
         if self.count == self.fatal:
             raise OSError(self.error, os.strerror(self.error), str(args[0]))
+
+    def _counts(self, event: str, args: tuple[Any, ...]) -> bool:
+        if self.listings:
+            return event in _LISTINGS
+        return event in _EVENTS | _LISTINGS or (event == "open" and self._is_ours(args[0]))
 
     def _is_ours(self, path: object) -> bool:
         return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self._root)
@@ -57,9 +63,9 @@ class Failing:
     def pid(self) -> int:
         return self._process.pid
 
-    def call(self, verb: str, *, keep: int = 2, fatal: int = 0, error: int = 0) -> dict[str, Any]:
-        """Save or restore there; tell what was raised, and how many operations on files it took."""
-        self._socket.send(json.dumps({"verb": verb, "keep": keep, "fatal": fatal, "error": error}).encode())
+    def call(self, verb: str, *, fatal: int = 0, error: int = 0, listings: bool = False) -> dict[str, Any]:
+        """Save or restore there; tell what was raised, and how many operations on files (or `listings` alone) it took."""
+        self._socket.send(json.dumps({"verb": verb, "fatal": fatal, "error": error, "listings": listings}).encode())
         reply: dict[str, Any] = json.loads(self._socket.recv(1 << 16))
         return reply
 
@@ -79,7 +85,8 @@ def serve(root: str, fd: int) -> None:
 
 async def _work(root: Path, command: dict[str, Any], hook: Hook) -> dict[str, Any]:
     profile, _ = folders(root)
-    engine = new_engine(root, keep=command["keep"])
+    engine = new_engine(root, keep=2)
+    hook.listings = command["listings"]
     hook.count, hook.fatal, hook.error, hook.armed = 0, command["fatal"], command["error"], True
     try:
         await getattr(engine, command["verb"])(profile)

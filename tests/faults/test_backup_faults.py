@@ -118,6 +118,26 @@ def test_each_operation_on_files_may_fail(faults: Faults, failing: Failing, verb
     assert outcomes.keys() != {""}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="hands a descriptor to a process")
+@pytest.mark.timeout(3600 if SOAK else 300)
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(faults: Faults, failing: Failing) -> None:
+    faults.before("save")
+    count = failing.call("save", listings=True)["operations"]
+    faults.after("save", failed=False)
+    failed = 0
+    for number in range(1, count + 1):
+        faults.before("save")
+        told = failing.call("save", fatal=number, error=errno.EACCES, listings=True)
+        failed += told["error"] != ""
+        if told["error"]:
+            assert told["typed"], told
+        else:
+            # What was committed has all that the profile has.
+            (faults.truth.committed,) = faults.truth.pending
+        faults.check_store()
+    assert failed > 3
+
+
 TAMPERED = [
     "fsync:error=EIO",
     "write:error=EIO",

@@ -75,9 +75,26 @@ def make_dirs(path: Path) -> None:
         path.mkdir(mode=PRIVATE_DIR, exist_ok=True)
 
 
+def list_tree(root: Path) -> list[Path]:
+    """
+    Return all files and folders of a tree, sorted; links to folders are not followed.
+
+    A folder that cannot be listed raises its `OSError`; `Path.rglob` would take it for an empty one, and a backup would lack
+    what lies in it, without a word.
+    """
+    found: list[Path] = []
+    for folder, folders, files in os.walk(root, onerror=_refuse):
+        found += [root / folder / name for name in (*folders, *files)]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def sync_tree(root: Path) -> None:
     """Flush all files and folders of a tree to the disk."""
-    for folder, _, files in os.walk(root):
+    for folder, _, files in os.walk(root, onerror=_refuse):
         path = root / folder
         for name in files:
             sync_file(path / name)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._io import CHUNK
+from ._io import CHUNK, list_tree
 from .archive import file_digest, go_on
 from .index import StoredFile
 from .leveldb import LOG_NAME, MANIFEST_NAME, TABLE_NAME
@@ -88,7 +88,7 @@ class Plan:
 
 def make_plan(root: Path, base: StoredGeneration | None, digests: Digests, *, check: Callable[[], None] = go_on) -> Plan:
     """Compare the snapshot under `root` with the generation that it follows; None: everything is stored."""
-    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    names = sorted(path.relative_to(root).as_posix() for path in list_tree(root) if path.is_file())
     digests.keep(set(names))
     known = {} if base is None else {file.path: file for file in base.files}
     scattered = set() if base is None else _scattered(base)

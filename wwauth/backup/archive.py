@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from .._files import remove_tree
 from ..errors import ConfigurationError, SessionCorrupted, SnapshotFailed
-from ._io import CHUNK, create_private, make_dirs, write_all
+from ._io import CHUNK, create_private, list_tree, make_dirs, write_all
 from ._paths import HostileArchive, shown
 from ._zipread import Limits, read_directory, read_entry
 from .index import NUMBER_DIGITS
@@ -114,7 +114,7 @@ def write_archive(source: Path, path: Path, *, stamp: Stamp | None = None, check
             zipfile.ZipFile(file, "w", strict_timestamps=False) as archive,
         ):
             archive.comment = b"" if stamp is None else stamp.to_bytes()
-            for entry in sorted(source.rglob("*")):
+            for entry in list_tree(source):
                 check()
                 _pack(archive, entry, entry.relative_to(source).as_posix(), check)
         contents = look_into_archive(path)
@@ -274,7 +274,7 @@ def colliding(path: str) -> Iterator[None]:
 def tree_digest(root: Path, *, check: Callable[[], None] = go_on) -> str:
     """Return the SHA-256 over names, sizes and bytes of all files of a tree: the same for the same content."""
     files = []
-    for path in root.rglob("*"):
+    for path in list_tree(root):
         if path.is_file():
             digest = file_digest(path, check=check)
             files.append((path.relative_to(root).as_posix(), path.stat().st_size, digest))

@@ -54,14 +54,22 @@ class Database:
 def find_databases(user_data_dir: Path) -> list[Database]:
     """Return the LevelDB databases that hold a login, of all origins, in a fixed order."""
     found = []
-    for path in sorted((user_data_dir / INDEXED_DB).glob(f"*{_LEVELDB_SUFFIX}")):
-        if path.is_dir() and _has_data(path):
+    for path in _entries(user_data_dir / INDEXED_DB):
+        if path.name.endswith(_LEVELDB_SUFFIX) and path.is_dir() and _has_data(path):
             blobs = path.name.removesuffix(_LEVELDB_SUFFIX) + _BLOB_SUFFIX
             found.append(Database(f"{INDEXED_DB}/{path.name}", b"idb_cmp1", f"{INDEXED_DB}/{blobs}"))
     storage = user_data_dir / LOCAL_STORAGE / "leveldb"
     if storage.is_dir() and _has_data(storage):
         found.append(Database(f"{LOCAL_STORAGE}/leveldb", b"leveldb.BytewiseComparator"))
     return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what a folder has, sorted; nothing when it is not there. One that cannot be listed is no empty one: `OSError`."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _has_data(directory: Path) -> bool:
@@ -72,11 +80,11 @@ def _has_data(directory: Path) -> bool:
 def find_sqlite(user_data_dir: Path) -> list[str]:
     """Return the SQLite files (with their journals) that hold a login in place of LevelDB, as paths with `/`."""
     found = []
-    for folder in sorted((user_data_dir / INDEXED_DB).glob("*")):
+    for folder in _entries(user_data_dir / INDEXED_DB):
         if folder.is_dir() and not folder.name.endswith((_LEVELDB_SUFFIX, _BLOB_SUFFIX)):
             found += [f"{INDEXED_DB}/{folder.name}/{file.name}" for file in sorted(folder.iterdir()) if file.is_file()]
-    for file in sorted((user_data_dir / "Default").glob("LocalStorage*")):
-        if file.is_file():
+    for file in _entries(user_data_dir / "Default"):
+        if file.name.startswith("LocalStorage") and file.is_file():
             found.append(f"Default/{file.name}")
     return found
 

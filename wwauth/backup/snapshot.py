@@ -22,7 +22,7 @@ from .._files import remove_tree, sync_dir, temporary_sibling
 from .._threads import in_thread
 from ..errors import ConfigurationError, SnapshotFailed
 from ._copy import AttemptFailed, DatabaseCopy, look
-from ._io import CHUNK, create_private, make_dirs, open_shared, sync_tree
+from ._io import CHUNK, create_private, list_tree, make_dirs, open_shared, sync_tree
 from .layout import LOCAL_STORAGE, browser_lives, find_databases, find_sqlite, has_origin, origin_directory, sqlite_in_use
 from .leveldb import DamagedDatabase
 from .reports import SnapshotReport
@@ -246,7 +246,7 @@ class _Taker:
 
     def _publish(self) -> tuple[int, int]:
         """Give the checked copy its name; return its count of files and their size."""
-        paths = [path for path in self._staging.rglob("*") if path.is_file()]
+        paths = [path for path in list_tree(self._staging) if path.is_file()]
         size = sum(path.stat().st_size for path in paths)
         if self._durable:
             sync_tree(self._staging)
