@@ -73,7 +73,7 @@ class Watch:
             target = Path(os.fsdecode(args[1] if event == "os.rename" else args[0]))
             if target.parent == self._store:
                 self._stored(event, args, target)
-            elif event == "open" and target.name == "pack.zip":
+            elif event == "open" and target.name == "pack.zip" and args[2] & _WRITES:
                 self.uploaded = False
                 self.enter("pack")
 
@@ -109,7 +109,8 @@ class Watch:
             if self.skip < 0:
                 self.stop_at = ""
                 tell("stops", phase=phase)
-                os.kill(os.getpid(), self.stop_by)
+                # To this thread: a signal to the process is seen by another one, and this one would go on for a while.
+                signal.pthread_kill(threading.get_ident(), self.stop_by)
 
 
 class Host:
@@ -173,6 +174,9 @@ class Host:
         finally:
             tell("releasing", fence=fence)
             await keeper.release()
+            if self.release:
+                self.release = False
+                await asyncio.sleep(1)
 
     async def _use(self, keeper: LeaseKeeper, lease: Lease) -> None:
         await self._gate(keeper)
@@ -196,7 +200,6 @@ class Host:
             report = await self.engine.save(self.profile, before_commit=lambda: _check(keeper))
             tell("committed", fence=lease.fence, count=self.count, generation=report.generation, sha256=report.sha256)
             if self.release or self.moments.random() < 0.03:
-                self.release = False
                 return
             await asyncio.sleep(self.moments.uniform(0, 0.1))
 
