@@ -13,7 +13,7 @@ from .holders import Holders
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its workers are stopped with SIGSTOP, and linked files are kept")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its workers are stopped with SIGSTOP")
 
 
 async def test_a_holder_that_is_stopped_and_overtaken_writes_nothing_any_more(tmp_path: Path) -> None:
