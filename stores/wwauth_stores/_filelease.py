@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
-from wwauth._files import PRIVATE_FILE, replacing
-from wwauth._threads import in_thread
+from wwauth._files import PRIVATE_FILE, replacing, sweep_temporaries
+from wwauth._threads import Stop, in_thread
 from wwauth.errors import StoreUnavailable
 
 from ._lease import in_use, overtaken
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # Each step under the lock takes milliseconds; only a process that was stopped in the middle of one holds it for longer.
 _LOCK_TIMEOUT = 10.0
+_LOCK_POLL = 0.01
 
 _T = TypeVar("_T")
 
@@ -52,6 +54,8 @@ class FileLeases:
         """Take the lease and return its fence."""
 
         def step() -> int:
+            # Nobody else writes while the lock is held: what is there was left by a crash.
+            sweep_temporaries(self._folder, name=self._path(session, "lease").name)
             before = self._read(session)
             if before is None:
                 before = _Record(None, 0, ttl)
@@ -84,33 +88,45 @@ class FileLeases:
         await self._locked(session, step)
 
     @contextmanager
-    def guard(self, session: str, fence: int | None) -> Iterator[None]:
-        """Allow what is done within to the newest holder only; None: to everybody. `LeaseLost`: somebody else is it."""
+    def guard(self, session: str, fence: int | None, stop: Stop) -> Iterator[None]:
+        """
+        Allow what is done within to the newest holder only; `fence` None: to everybody.
+
+        Raises:
+            LeaseLost: Somebody else is it.
+            Stopped: While it waited for the lock.
+        """
         if fence is None:
             yield
             return
-        with self._lock(session):
+        with self._lock(session, stop):
             self._check(session, fence)
             yield
 
     async def _locked(self, session: str, step: Callable[[], _T]) -> _T:
-        def run(_: object) -> _T:
+        def run(stop: Stop) -> _T:
             with store_errors(f"keep the lease of {session!r} in {self._folder}"):
                 self._prepare()
-                with self._lock(session):
+                with self._lock(session, stop):
                     return step()
 
         return await in_thread(run)
 
     @contextmanager
-    def _lock(self, session: str) -> Iterator[None]:
-        lock = FileLock(self._path(session, "lock"), timeout=_LOCK_TIMEOUT, mode=PRIVATE_FILE, thread_local=False)
-        try:
-            lock.acquire(poll_interval=0.01)
-        except Timeout:
-            raise StoreUnavailable(
-                f"the lease of {session!r} in {self._folder} is locked by a process that does not go on: end that one"
-            ) from None
+    def _lock(self, session: str, stop: Stop) -> Iterator[None]:
+        lock = FileLock(self._path(session, "lock"), timeout=0, mode=PRIVATE_FILE, thread_local=False)
+        until = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                lock.acquire()
+                break
+            except Timeout:
+                if time.monotonic() > until:
+                    raise StoreUnavailable(
+                        f"the lease of {session!r} in {self._folder} is locked by a process that does not go on: end that one"
+                    ) from None
+            # Whoever waits here has a lease to keep, and must not wait for longer than it lasts.
+            stop.sleep(_LOCK_POLL)
         try:
             yield
         finally:
@@ -127,7 +143,7 @@ class FileLeases:
             return _Record(None if holder is None else str(holder), int(record["fence"]), float(record["ttl"]))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, OverflowError) as exc:
             raise StoreUnavailable(f"{path} is no lease: delete it when no process uses that session") from exc
 
     def _check(self, session: str, fence: int) -> _Record:

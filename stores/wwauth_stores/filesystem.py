@@ -103,7 +103,7 @@ class FileSystemStore(Store):
             with open_source(source_path) as source, store_errors(f"save session {session!r} in {self._folder}"):
                 self._prepare()
                 self._find(archive)
-                with replacing(archive, guard=self._leases.guard(session, fence)) as temporary:
+                with replacing(archive, guard=self._leases.guard(session, fence, stop)) as temporary:
                     write_private(temporary, read_source(source, stop.check))
                     stop.check()
 
@@ -151,11 +151,11 @@ class FileSystemStore(Store):
         """
         archive = self._archive(session)
 
-        def remove(_: Stop) -> None:
+        def remove(stop: Stop) -> None:
             with store_errors(f"delete session {session!r} in {self._folder}"):
                 if not self._look():
                     return
-                with self._leases.guard(session, fence):
+                with self._leases.guard(session, fence, stop):
                     if self._find(archive):
                         archive.unlink(missing_ok=True)
                 sweep_temporaries(self._folder, name=archive.name)

@@ -38,9 +38,12 @@ def lives(holder: str | None) -> bool | None:
     if found is None or found[2] != _machine():
         return None
     pid, ticks = int(found[1]), int(found[3])
-    if pid == os.getpid() and ticks == started(pid):
+    now = started(pid)
+    # 0: that cannot be told, for one where /proc hides the processes of other users.
+    same = now == ticks or 0 in {now, ticks}
+    if pid == os.getpid() and same:
         return holder in _active
-    return is_running(pid) and started(pid) == ticks
+    return is_running(pid) and same
 
 
 def _machine() -> str:

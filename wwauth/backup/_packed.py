@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .._threads import in_thread
-from ..errors import LeaseLost, StoreUnavailable
+from ..errors import LeaseLost, StoreUnavailable, WWAuthError
 from ._plan import Digests, Plan, make_plan, mostly_dead, needs_independence, retain
 from ._stored import Saved, Stored, lease_lost, look, read_back, refuse_foreign, save_index, sweep
 from .archive import content_digest
@@ -103,7 +103,8 @@ class PackedSession:
             self._stored = await look(self._remote, self._session, room)
         index = self._stored.index
         if index is not None:
-            refuse_foreign(index, state, self._session)
+            if index.newest is None or index.newest.writer != self._writer:
+                refuse_foreign(index, state, self._session)
             state = self._own_commit(index, state)
         base = await self._find_base(index, state)
         plan = await in_thread(lambda stop: make_plan(tree, base, self._digests, check=stop.check))
@@ -124,11 +125,26 @@ class PackedSession:
             new = self._generation(number, plan, files, state, facts)
             uploaded += await self._commit(new, room, state, facts)
         except LeaseLost:
-            await sweep(self._remote, self._session, {PackName(number, self._writer)})
+            await self._take_back(PackName(number, self._writer), room)
             raise
         # What the note named is in the index's garbage by now, or deleted.
         state = replace(state, generation=number, seen=number, content=new.content, packs=True, garbage=())
         return Saved(state, new.kind, uploaded)
+
+    async def _take_back(self, name: PackName, room: Path) -> None:
+        """
+        Delete the pack of a save that was overtaken.
+
+        Its commit may have been taken after all, and its answer lost; then whoever went on builds on that pack. As nothing of
+        this writer is taken any more, what the store holds now tells.
+        """
+        try:
+            stored = await look(self._remote, self._session, room)
+        except WWAuthError as exc:
+            _log.warning("%s stays in the store, where the next writer sees to it: %s", name.of(self._session), exc)
+            return
+        if stored.damage is None and (stored.index is None or name not in stored.index.live()):
+            await sweep(self._remote, self._session, {name})
 
     def _older(self, index: Index, facts: Facts) -> list[StoredGeneration]:
         """Return the generations that can be relied on, newest first: whole ones, for the keys of today."""
@@ -188,7 +204,7 @@ class PackedSession:
         index = await self._reread(room, state)
         if index is None:
             raise _Gone
-        return await self._put(replace(index, garbage={**index.garbage, name: None}), room)
+        return await self._put(replace(index, garbage={**index.garbage, name: None}), room, state)
 
     async def _read_back(self, name: str, packed: Path, room: Path, state: ProfileState) -> None:
         try:
@@ -235,7 +251,7 @@ class PackedSession:
         now = datetime.now(UTC).replace(microsecond=0)
         # A clock that is ahead of ours began the time that is still to pass.
         garbage = {name: min(current.garbage.get(name) or now, now) for name in left}
-        uploaded = await self._put(replace(index, garbage={**garbage, upcoming: None}), room)
+        uploaded = await self._put(replace(index, garbage={**garbage, upcoming: None}), room, state)
         self._base = new
         # Only now is anything deleted: the packs of the newest generation and its index have been read back.
         due = {name for name, since in garbage.items() if now - since >= self._grace}
@@ -267,8 +283,14 @@ class PackedSession:
         self._stored = now
         return now.index
 
-    async def _put(self, index: Index, room: Path) -> int:
+    async def _put(self, index: Index, room: Path, state: ProfileState) -> int:
         """Save the index and read it back; return its size."""
-        index, size = await save_index(self._remote, index, room)
+        try:
+            index, size = await save_index(self._remote, index, room)
+        except StoreUnavailable:
+            # Another writer may have gone on in the meantime; a commit of this one's own is found by the next save.
+            with suppress(_Gone):
+                await self._reread(room, state)
+            raise
         self._stored = Stored(index=index)
         return size

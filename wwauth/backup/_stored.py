@@ -202,7 +202,7 @@ async def delete_session(
         index = None
     if index is not None:
         kept = tuple(generation for generation in index.generations if keep(generation))
-        names |= index.names() - referenced(kept)
+        names = (names | index.names()) - referenced(kept)
         path = room / "index.zip"
         await in_thread(lambda _: write_index(replace(index, generations=kept, garbage=dict.fromkeys(names)), path))
         await remote.save(session, path)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .._clock import clock
 from ..abc import StoreFeatures
-from ..errors import LeaseLost, SessionInUse, StoreError, WWAuthError
+from ..errors import LeaseLost, SessionInUse, StoreUnavailable, WWAuthError
 from ._holder import end, lives, new_holder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from ..abc import Lease, Store
     from ._remote import Remote
@@ -30,6 +31,9 @@ _LOOK_EVERY = 1.0
 _RELEASE_TIMEOUT = 10.0
 
 _warned: set[str] = set()
+
+# The event loop itself does not keep its tasks.
+_under_way: set[asyncio.Task[None]] = set()
 
 
 class LeaseKeeper:
@@ -90,20 +94,20 @@ class LeaseKeeper:
 
     async def release(self) -> None:
         """Give the lease back; the store's errors are logged, since it ends by itself. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-        lease, holder = self._lease, self.holder
+        task, lease, holder = self._task, self._lease, self.holder
+        # First of all: whatever becomes of the rest, this lease is not taken for one that is kept.
         self._lease = self._task = self.holder = None
-        if lease is None or holder is None:
-            return
         try:
-            async with self._remote.call("lease.release", self._session, _RELEASE_TIMEOUT):
-                await lease.release()
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+            if lease is not None:
+                await _bounded(self._call("lease.release", lease.release, _RELEASE_TIMEOUT), 1.5 * _RELEASE_TIMEOUT)
         except WWAuthError as exc:
             _log.warning("the lease of %s ends in %g s at most; it could not be given back: %s", self._session, self._ttl, exc)
         finally:
-            end(holder)
+            if holder is not None:
+                end(holder)
 
     async def _claim(self, holder: str) -> Lease:
         patience = clock() + self._ttl * 1.1
@@ -111,8 +115,14 @@ class LeaseKeeper:
             asked = clock()
             try:
                 lease = await self._enter(holder)
+                if clock() - asked > _GIVE_UP / 2 * self._ttl:
+                    # Much of it has passed already: the answer was slow, or this process was stopped meanwhile.
+                    asked = clock()
+                    await self._call("lease.renew", lease.renew, self._ttl)
             except SessionInUse as exc:
                 await self._wait(exc, patience)
+            except LeaseLost as exc:
+                _log.info("the lease of %s was lost before it could be used: %s", self._session, exc)
             else:
                 self._renewed = asked
                 return lease
@@ -127,7 +137,8 @@ class LeaseKeeper:
         if alive is False and in_use.holder is not None:
             _log.info("the lease of %s was left by %s, which has ended", self._session, in_use.holder)
             # In its own name, which is given at once. The fence grows, so that nothing of it can be written any more.
-            await (await self._enter(in_use.holder)).release()
+            with suppress(SessionInUse):  # somebody else was faster
+                await self._call("lease.release", (await self._enter(in_use.holder)).release, self._ttl)
             return
         if alive or clock() >= patience:
             raise in_use
@@ -139,13 +150,13 @@ class LeaseKeeper:
         while True:
             await asyncio.sleep(pause * self._ttl)
             asked = clock()
+            bound = max(self.remaining / 2, _TRY_AGAIN * self._ttl)
             try:
-                async with self._remote.call("lease.renew", self._session, max(self.remaining / 2, _TRY_AGAIN * self._ttl)):
-                    await lease.renew()
+                await _bounded(self._call("lease.renew", lease.renew, bound), 2 * bound)
             except LeaseLost as exc:
                 self._give_up(exc)
                 return
-            except StoreError as exc:
+            except WWAuthError as exc:
                 _log.warning("the lease of %s could not be renewed, trying again: %s", self._session, exc)
                 pause = _TRY_AGAIN
                 if self.remaining <= 0:
@@ -156,9 +167,41 @@ class LeaseKeeper:
             else:
                 self._renewed, pause = asked, _RENEW_EVERY
 
+    async def _call(self, verb: str, method: Callable[[], Coroutine[object, object, None]], timeout: float) -> None:
+        async with self._remote.call(verb, self._session, timeout):
+            await method()
+
     def _give_up(self, exc: LeaseLost) -> None:
         self.lost = exc
         self._on_lost(exc)
+
+
+async def _bounded(work: Coroutine[object, object, None], timeout: float) -> None:
+    """
+    Await `work`; when it has not ended in time, go on without it.
+
+    A store whose disk hangs does not end when it is cancelled, and the time of a lease goes on.
+
+    Raises:
+        StoreUnavailable: It has not ended, or was cancelled by something that it waited for.
+    """
+    task = asyncio.get_running_loop().create_task(work, name="wwauth: lease call")
+    _under_way.add(task)
+    task.add_done_callback(_ended)
+    try:
+        await asyncio.wait({task}, timeout=timeout)
+    finally:
+        if not task.done():
+            task.cancel()
+    if not task.done() or task.cancelled():
+        raise StoreUnavailable(f"the store {'was cancelled' if task.done() else 'hangs'}")
+    task.result()
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    _under_way.discard(task)
+    if not task.cancelled():
+        task.exception()  # taken note of, also when nobody waits for it any more
 
 
 def has_leases(store: Store) -> bool:
