@@ -118,8 +118,9 @@ class Running:
     async def __aexit__(
         self, _type: type[BaseException] | None, _exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            await self._process.communicate()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._process.wait()
 
     async def save(self) -> Saved:
         """Make one backup."""

@@ -209,7 +209,7 @@ def parse() -> argparse.Namespace:
 
 
 def say(line: str) -> None:
-    print(f"  {line}", file=sys.stderr, flush=True)
+    print(f"{datetime.datetime.now(datetime.UTC):%H:%M:%S} {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
