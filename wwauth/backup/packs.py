@@ -224,7 +224,18 @@ def unpack(path: Path, pack: Pack, wanted: list[Place], root: Path, *, check: Ca
         SessionCorrupted: The pack is not what the index says.
         OSError: The disk is full.
     """
-    verify_pack(path, pack, check=check)
+    # Nothing that is written is used before both have ended; beside each other they take a fifth less time.
+    with ThreadPoolExecutor(1, thread_name_prefix="wwauth-sha256") as pool:
+        whole = pool.submit(verify_pack, path, pack, check=check)
+        try:
+            _unpack(path, pack, wanted, root, check)
+        except Exception:
+            whole.result()  # that it is not what was stored says more
+            raise
+        whole.result()
+
+
+def _unpack(path: Path, pack: Pack, wanted: list[Place], root: Path, check: Callable[[], None]) -> None:
     label = f"pack {pack.name.generation}.{pack.name.writer}"
     # A member has at least one byte. How many bytes there may be for so many packed ones was looked at with the index.
     limits = Limits(bytes_total=pack.unpacked, free=pack.unpacked, methods=frozenset({ZSTD}))
