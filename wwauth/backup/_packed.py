@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 from contextlib import suppress
@@ -259,7 +260,7 @@ class PackedSession:
             return None
         if before.index is None and (before.plain is not None or before.damage is not None):
             return None  # too large to be read again; it is what this save replaces
-        now = await look(self._remote, self._session, room)
+        now = await look(self._remote, self._session, room, known=before)
         if before.index is not None and now.index is None and now.plain is None:
             raise _Gone
         if now.index is None:
@@ -291,5 +292,5 @@ class PackedSession:
         await asyncio.to_thread(path.unlink)
         if not same:
             raise StoreUnavailable(f"the store did not keep the index of {self._session}: other bytes came back")
-        self._stored = Stored(index=index)
+        self._stored = Stored(index=index, digest=hashlib.sha256(written).hexdigest())
         return len(written)
