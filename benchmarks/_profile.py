@@ -15,7 +15,7 @@ from wwauth import Client, LocalAuth
 from wwauth.testing import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -37,7 +37,7 @@ KINDS = (
     Kind("messages and media", text_bytes=700, media_every=12, batch=600),
     Kind("messages alone", text_bytes=1_500, media_every=1_000_000, batch=2_500),
 )
-MEDIA_BYTES = 120_000
+MEDIA_BYTES, LARGE_BYTES = 120_000, 20 * MB
 
 SAVED = ("IndexedDB", "Local Storage")
 
@@ -90,6 +90,41 @@ class GrownProfile:
             await client.destroy()
         await asyncio.to_thread(self._take)
 
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[tuple[Path, Callable[[int], Awaitable[None]]]]:
+        """Open the profile in a browser; give its folder while it is open, and what sends so many messages to it."""
+        live = self._session(self.path)
+        await asyncio.to_thread(self.path.rename, live)
+        client = self._client(self.path.parent)
+        await client.initialize()
+
+        async def send(count: int) -> None:
+            await self._simulator.phone.send_messages(count, self.kind.text_bytes)
+
+        try:
+            await client.wait_for("ready", timeout=60)
+            yield live, send
+        finally:
+            await client.destroy()
+            await asyncio.to_thread(live.rename, self.path)
+
+    def size(self) -> int:
+        """Return the bytes that a backup of the profile takes now, open or closed."""
+        return size(self.path if self.path.exists() else self._session(self.path))
+
+    def fill(self, *, at_least: int) -> None:
+        """Add media to the closed profile until it has its size; no message names them."""
+        number, total = 0, self.size()
+        folder = next((self.path / "Default" / "IndexedDB").glob("*.indexeddb.leveldb")).with_suffix(".blob") / "ff"
+        while total < at_least:
+            # Mostly such as the simulator sends, and some that are too large to be held in memory.
+            length = LARGE_BYTES if number % 50 == 0 else MEDIA_BYTES
+            target = folder / f"{number >> 8:02x}" / f"{number:x}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(os.urandom(length))
+            number, total = number + 1, total + length
+        self._take()
+
     async def check(self, target: Path) -> None:
         """Open a restored profile: it must be the same login, whole, and have all its messages."""
         await asyncio.to_thread(target.rename, self._session(target))
@@ -119,11 +154,13 @@ class GrownProfile:
 
     def _take(self) -> None:
         """Move the profile to its place and measure it, without the caches, which nobody saves."""
-        self._session(self.path).rename(self.path)
+        if not self.path.exists():
+            self._session(self.path).rename(self.path)
         for path in [*self.path.iterdir(), *(self.path / "Default").iterdir()]:
             if path.name not in {"Default", *SAVED}:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         self._content = content(self.path)
+        self.files = 0
         before = after = 0
         for path in saved_files(self.path):
             data = path.read_bytes()
@@ -171,4 +208,4 @@ def size(profile: Path) -> int:
 
 def notes(profile: Path) -> list[Path]:
     """Return the notes that wwauth keeps in a profile of its last backup, by which it would find nothing new to save."""
-    return [path for path in profile.iterdir() if path.is_file()]
+    return [path for path in profile.iterdir() if path.suffix == ".json"]

@@ -1,8 +1,13 @@
 """
-One save or one restore by wwauth, measured: python _wwauth.py '{"verb", "profile", "store"}'.
+Saves or restores by wwauth, measured: python _wwauth.py '{"verb", "profile", "store", "archive", "watch"}'.
 
-Prints {"seconds", "extra_bytes"}: the time of the engine's call, and how far the process's resident memory rose above what it
-was before the call.
+"save" and "restore" print {"seconds", "extra_bytes"}: the time of the engine's call, and how far the process's resident memory
+rose above what it was before the call. With "watch": "stall", also "stall" and "idle_stall": the longest time for which the
+event loop was held up during the call, and during a second of idling before it. With "watch": "phases", also "phases", seconds
+by step.
+
+"serve" saves once for each line that it reads, as a program that runs does, and prints for each {"seconds", "kind", "uploaded",
+"calls", "stored"}: the last two are the calls of the store, and the bytes that it holds.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from wwauth.backup import BackupEngine
 from wwauth.stores import FileSystemStore
@@ -19,6 +25,8 @@ from wwauth.stores import FileSystemStore
 # /proc gives the peak since it was reset; elsewhere there is only the peak since the start.
 _LINUX = sys.platform == "linux"
 _STATUS = Path("/proc/self/status")
+
+_BEAT, _IDLE = 0.001, 1.0
 
 
 def status(field: str) -> int:
@@ -43,19 +51,95 @@ def reset() -> int:
     return status("VmRSS")
 
 
-async def main(verb: str, profile: str, store: str) -> None:
-    path = Path(profile)
-    engine = BackupEngine(
-        FileSystemStore(store), session=path.name, archive="whatsapp-web.js", origin="https://web.whatsapp.com/"
-    )
+class Heart:
+    """Beats in the event loop, and notes the longest time by which a beat came late."""
+
+    longest = 0.0
+
+    async def beat(self) -> None:
+        while True:
+            due = time.perf_counter() + _BEAT
+            await asyncio.sleep(_BEAT)
+            self.longest = max(self.longest, time.perf_counter() - due)
+
+
+class CountingStore(FileSystemStore):
+    """A folder that counts the calls it gets."""
+
+    calls = 0
+
+    async def session_exists(self, *args: Any, **kwargs: Any) -> bool:
+        self.calls += 1
+        return await super().session_exists(*args, **kwargs)
+
+    async def save(self, *args: Any, **kwargs: Any) -> None:
+        self.calls += 1
+        await super().save(*args, **kwargs)
+
+    async def extract(self, *args: Any, **kwargs: Any) -> None:
+        self.calls += 1
+        await super().extract(*args, **kwargs)
+
+    async def delete(self, *args: Any, **kwargs: Any) -> None:
+        self.calls += 1
+        await super().delete(*args, **kwargs)
+
+
+def engine_of(store: FileSystemStore, profile: Path, archive: str) -> BackupEngine:
+    return BackupEngine(store, session=profile.name, archive=archive, origin="https://web.whatsapp.com/")
+
+
+async def call(verb: str, profile: Path, store: Path, archive: str, watch: str) -> dict[str, object]:
+    engine = engine_of(FileSystemStore(store), profile, archive)
+    result: dict[str, object] = {}
+    heart, phases, beats = Heart(), None, None
+    if watch == "stall":
+        beats = asyncio.create_task(heart.beat())
+        await asyncio.sleep(_IDLE)
+        result["idle_stall"], heart.longest = heart.longest, 0.0
+    if watch == "phases":
+        from benchmarks._phases import Phases  # noqa: PLC0415 - only where it is asked for
+
+        phases = Phases()
+        phases.watch()
     before = reset()
     began = time.perf_counter()
-    if verb == "save":
-        await engine.save(path)
+    await (engine.save(profile) if verb == "save" else engine.restore(profile))
+    result["seconds"] = time.perf_counter() - began
+    result["extra_bytes"] = peak() - before
+    if beats is not None:
+        await asyncio.sleep(2 * _BEAT)  # the beat that is late last is counted, too
+        beats.cancel()
+        result["stall"] = heart.longest
+    if phases is not None:
+        result["phases"] = phases.seconds
+    return result
+
+
+async def serve(profile: Path, folder: Path) -> None:
+    store = CountingStore(folder)
+    engine = engine_of(store, profile, "packs")
+    while await asyncio.to_thread(sys.stdin.readline):
+        calls = store.calls
+        began = time.perf_counter()
+        report = await engine.save(profile)
+        seconds = time.perf_counter() - began
+        stored = sum(path.stat().st_size for path in folder.iterdir())
+        line = {
+            "seconds": seconds,
+            "kind": report.kind,
+            "uploaded": report.bytes_uploaded,
+            "calls": store.calls - calls,
+            "stored": stored,
+        }
+        print(json.dumps(line), flush=True)
+
+
+async def main(verb: str, profile: str, store: str, archive: str = "packs", watch: str = "") -> None:
+    if verb == "serve":
+        await serve(Path(profile), Path(store))
     else:
-        await engine.restore(path)
-    seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "extra_bytes": peak() - before}))
+        print(json.dumps(await call(verb, Path(profile), Path(store), archive, watch)))
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ class PackedSession:
             return None
         if before.index is None and (before.plain is not None or before.damage is not None):
             return None  # too large to be read again; it is what this save replaces
-        now = await look(self._remote, self._session, room)
+        now = await look(self._remote, self._session, room, known=before)
         if before.index is not None and now.index is None and now.plain is None:
             raise _Gone
         if now.index is None:
@@ -286,11 +286,10 @@ class PackedSession:
     async def _put(self, index: Index, room: Path, state: ProfileState) -> int:
         """Save the index and read it back; return its size."""
         try:
-            index, size = await save_index(self._remote, index, room)
+            self._stored, size = await save_index(self._remote, index, room)
         except StoreUnavailable:
             # Another writer may have gone on in the meantime; a commit of this one's own is found by the next save.
             with suppress(_Gone):
                 await self._reread(room, state)
             raise
-        self._stored = Stored(index=index)
         return size

@@ -20,7 +20,7 @@ from ..errors import (
     StoreUnavailable,
 )
 from ._zipread import Limits
-from .archive import look_into_archive
+from .archive import file_digest, look_into_archive
 from .index import Index, StoredGeneration, Unusable, referenced
 from .indexfile import is_index, read_index, write_index
 from .packs import same_bytes
@@ -62,12 +62,14 @@ class Stored:
         plain: A plain zip.
         damage: Why it is neither; None also when there is nothing.
         size: Its size in bytes.
+        digest: The SHA-256 of an index's bytes, "" when they are not known.
     """
 
     index: Index | None = None
     plain: Plain | None = None
     damage: SessionCorrupted | None = None
     size: int = 0
+    digest: str = ""
 
     @property
     def generation(self) -> int:
@@ -96,23 +98,25 @@ class Saved:
     uploaded: int = 0
 
 
-async def look(remote: Remote, session: str, room: Path) -> Stored:
+async def look(remote: Remote, session: str, room: Path, *, known: Stored | None = None) -> Stored:
     """
     Download and recognise what is stored; a plain zip stays in the folder `room`.
+
+    The bytes of an index that is `known` are not read through again.
 
     Raises:
         DecryptionFailed, SessionCorrupted: It is somebody's good archive that cannot be read here: one under another key, of a
             newer format, of another session. Nothing must replace it.
         StoreError: The store did not give it.
     """
-    stored = await _look(remote, session, room)
+    stored = await _look(remote, session, room, known or Stored())
     if stored.damage is not None:
         # Read once more: what came back wrong by chance must not be replaced as if it were lost.
-        stored = await _look(remote, session, room)
+        stored = await _look(remote, session, room, known or Stored())
     return stored
 
 
-async def _look(remote: Remote, session: str, room: Path) -> Stored:
+async def _look(remote: Remote, session: str, room: Path, known: Stored) -> Stored:
     if not await remote.exists(session):
         return Stored()
     path = room / f"{secrets.token_hex(4)}.zip"
@@ -124,7 +128,7 @@ async def _look(remote: Remote, session: str, room: Path) -> Stored:
         raise
     except SessionCorrupted as exc:
         return Stored(damage=exc)
-    return await in_thread(lambda _: _recognise(path, session))
+    return await in_thread(lambda _: _recognise(path, session, known))
 
 
 def is_encrypted(path: Path) -> bool:
@@ -133,22 +137,25 @@ def is_encrypted(path: Path) -> bool:
         return file.read(len(_AGE)) == _AGE
 
 
-def _recognise(path: Path, session: str) -> Stored:
+def _recognise(path: Path, session: str, known: Stored) -> Stored:
     size = path.stat().st_size
     if is_encrypted(path):
         raise DecryptionFailed(f"the archive of {session} is encrypted: open the store with EncryptedStore and its keys")
     label = f"the archive of {session}"
     try:
+        if known.index is not None and file_digest(path) == known.digest:
+            path.unlink()
+            return replace(known, size=size)
         if not is_index(path, label=label):
             return Stored(plain=Plain(look_into_archive(path, label=label), path), size=size)
-        index = read_index(path, session=session)
+        index, digest = read_index(path, session=session), file_digest(path)
     except Unusable:
         raise
     except SessionCorrupted as exc:
         path.unlink()
         return Stored(damage=exc)
     path.unlink()
-    return Stored(index=index, size=size)
+    return Stored(index=index, size=size, digest=digest)
 
 
 def is_newer(newest: StoredGeneration, state: ProfileState) -> bool:
@@ -214,9 +221,9 @@ async def delete_session(
     await remote.delete(session)
 
 
-async def save_index(remote: Remote, index: Index, room: Path) -> tuple[Index, int]:
+async def save_index(remote: Remote, index: Index, room: Path) -> tuple[Stored, int]:
     """
-    Save an index and read it back, the commit of what it tells; return it with the lease's fence, and its size.
+    Save an index and read it back, the commit of what it tells; return what is stored now, and its size.
 
     Raises:
         SnapshotFailed: It would not be read as it is meant. Nothing was saved.
@@ -241,7 +248,7 @@ async def save_index(remote: Remote, index: Index, room: Path) -> tuple[Index, i
     finally:
         for each in (path, back):
             await asyncio.to_thread(each.unlink, missing_ok=True)
-    return index, len(written)
+    return Stored(index=index, digest=hashlib.sha256(written).hexdigest()), len(written)
 
 
 async def read_back(remote: Remote, name: str, saved: Path, room: Path) -> None:

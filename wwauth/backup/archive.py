@@ -32,6 +32,9 @@ try:
 except ImportError:  # there are no wheels of it for every platform
     isal_zlib = None  # type: ignore[assignment]
 
+# ISA-L's is five times as fast.
+crc32 = zlib.crc32 if isal_zlib is None else isal_zlib.crc32
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from io import FileIO
