@@ -124,8 +124,10 @@ class Result:
 def part_of(profile: GrownProfile, runs: Runs, watched: Mapping[tuple[str, str], Sequence[Measured]]) -> Part:
     """`watched` are wwauth's runs with a watch, by verb and watch."""
     numbers: dict[str, dict[str, Numbers]] = {}
-    for (side, verb), measured in runs.items():
-        numbers.setdefault(side, {})[verb] = numbers_of(measured)
+    for side in (PACKS, PLAIN, PEER, TAR):
+        for verb in VERBS:
+            if (side, verb) in runs:
+                numbers.setdefault(side, {})[verb] = numbers_of(runs[side, verb])
     stalls = [run for verb in VERBS for run in watched[verb, "stall"]]
     stall = {verb: 1000 * max(run.stall for run in watched[verb, "stall"]) for verb in VERBS}
     part = Part(
