@@ -34,6 +34,7 @@ from .holding import LOCKED, LOG, PHASES, SESSION, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from wwauth.backup.index import Index
 
@@ -161,7 +162,7 @@ class Holders:
         for folder in ("history", "store"):
             (root / folder).mkdir(mode=0o700)
 
-    async def __aenter__(self) -> Holders:
+    async def __aenter__(self) -> Self:
         for host in self.machines:
             await self._start(host)
         return self

@@ -81,23 +81,25 @@ class Watch:
         if path.name == f".{SESSION}.lease":
             if event == "os.rename":
                 self._keep(args[0], "lease")
-                self.enter("claim")
-            elif event == "os.utime":
-                self.enter("renew")
+            if event != "open":
+                self.enter("claim" if event == "os.rename" else "renew")
         elif self._pack.fullmatch(path.name):
-            if event == "os.remove" and not path.name.startswith("."):
-                self.enter("swept")
-            elif event == "open":
+            if event == "open":
                 self.uploaded = True
                 self.enter("upload" if args[2] & _WRITES else "read back")
-        elif path.name == f"{SESSION}.zip":
-            if event == "os.rename":
-                self._keep(args[0], "index")
-                self.enter("commit" if self.uploaded else "announce")
-            elif event == "open":
-                self.enter("index read")
-        elif event == "open" and path.name.startswith(f".{SESSION}.zip"):
+            elif event == "os.remove" and not path.name.startswith("."):
+                self.enter("swept")
+        elif path.name.lstrip(".").startswith(f"{SESSION}.zip"):
+            self._index(event, args, path)
+
+    def _index(self, event: str, args: tuple[Any, ...], path: Path) -> None:
+        if event == "os.rename":
+            self._keep(args[0], "index")
+            self.enter("commit" if self.uploaded else "announce")
+        elif event == "open" and path.name.startswith("."):
             self.enter("committing" if self.uploaded else "announcing")
+        elif event == "open":
+            self.enter("index read")
 
     def _keep(self, source: Any, kind: str) -> None:
         os.link(source, self._history / f"{time.monotonic_ns():020d}.{self._name}.{kind}")
@@ -187,8 +189,8 @@ class Host:
         stored = await self.engine.exists()
         if stored and (not self.profile.exists() or self.moments.random() < 0.3 or await self.engine.is_behind()):
             self.watch.enter("restore")
-            report = await self.engine.restore(self.profile)
-            tell("restored", fence=lease.fence, generation=report.generation)
+            restored = await self.engine.restore(self.profile)
+            tell("restored", fence=lease.fence, generation=restored.generation)
         elif not self.profile.exists():
             make_profile(self.profile, log=[b"begin"])
         await self.engine.confirm(self.profile)
@@ -206,7 +208,7 @@ class Host:
     async def _gate(self, keeper: LeaseKeeper) -> None:
         if self.idle:
             tell("idle")
-        while self.idle and not self.ended:
+        while self.idle and not self.ended:  # noqa: ASYNC110 - set in a thread
             await asyncio.sleep(0.01)
         tell("busy")
         _check(keeper)
