@@ -22,15 +22,14 @@ STEPS: tuple[tuple[str, object, str], ...] = (
     ("read the index", engine, "look"),
     ("read the index", _packed, "look"),
     ("download", Remote, "extract"),
-    ("compare what came back", _packed, "same_bytes"),
-    ("write and check the index", _packed, "write_index"),
-    ("write and check the index", _packed, "read_index"),
+    ("read the pack back and compare", _packed, "read_back"),
+    ("save the index, read it back", _packed, "save_index"),
     ("create the files", _fetch, "prepare_files"),
     ("check digests, unpack, write", _fetch, "unpack"),
     ("check the databases", engine, "cut_tails"),
     ("check the databases", engine, "validate_profile"),
     ("flush to the disk", engine, "sync_tree"),
-    ("delete temporary files", engine, "_removed"),
+    ("delete temporary files", engine, "removed"),
 )
 
 

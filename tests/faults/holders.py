@@ -196,6 +196,7 @@ class Holders:
 
     async def pause(self, phase: str | None = None) -> None:
         """Stop the holder, let another one take over and commit, and let the first one go on: it writes nothing any more."""
+        assert sys.platform != "win32"
         it = await self._victim(phase)
         at = await self._strike(it, phase, signal.SIGSTOP)
         held = it.state not in _HARMLESS
@@ -217,6 +218,7 @@ class Holders:
 
     async def kill(self, phase: str | None = None) -> None:
         """Kill the holder; the next one takes over."""
+        assert sys.platform != "win32"
         it = await self._victim(phase)
         at = await self._strike(it, phase, signal.SIGKILL)
         struck = time.monotonic()

@@ -66,6 +66,7 @@ class Watch:
         self.uploaded = False
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        assert sys.platform != "win32"
         if event == "fcntl.flock":
             if args[1] == fcntl.LOCK_UN:
                 self.enter("unlock")
@@ -105,6 +106,7 @@ class Watch:
         os.link(source, self._history / f"{time.monotonic_ns():020d}.{self._name}.{kind}")
 
     def enter(self, phase: str) -> None:
+        assert sys.platform != "win32"
         tell("phase", phase=phase)
         if phase == self.stop_at:
             self.skip -= 1

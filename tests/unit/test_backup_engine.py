@@ -193,7 +193,7 @@ async def test_a_confirmation_that_is_interrupted_leaves_no_half_of_a_profile(
         raise PermissionError("busy")
 
     with monkeypatch.context() as patch:
-        patch.setattr("wwauth.backup.engine.remove_tree", interrupted)
+        patch.setattr("wwauth.backup._place.remove_tree", interrupted)
         with pytest.raises(PermissionError):
             await engine.confirm(profile)
     assert not engine.previous(profile).exists()

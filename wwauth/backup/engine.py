@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from .._files import make_private_dir, remove_tree, sweep_temporaries, sync_dir, temporary_sibling
+from .._files import make_private_dir, sweep_temporaries, temporary_sibling
 from .._names import check_session_name
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, SessionNotFound, SnapshotFailed
+from . import _place
 from ._fetch import Fetcher
 from ._io import sync_tree
 from ._packed import PackedSession
@@ -136,7 +137,7 @@ class BackupEngine:
     @staticmethod
     def previous(user_data_dir: Path) -> Path:
         """Return where the profile that a restore replaced is kept until `confirm`."""
-        return user_data_dir.with_name(f"{user_data_dir.name}.previous")
+        return _place.previous(user_data_dir)
 
     async def exists(self) -> bool:
         """Tell whether the store has a backup of this session; `StoreError`: it cannot be told."""
@@ -389,16 +390,7 @@ class BackupEngine:
 
     async def confirm(self, user_data_dir: Path) -> None:
         """Delete the profile that the last restore replaced: the browser has opened the new one."""
-        await in_thread(lambda _: self._confirm(user_data_dir))
-
-    def _confirm(self, user_data_dir: Path) -> None:
-        # Renamed before it is deleted: half of it must never be taken for a profile that can be put back.
-        gone = temporary_sibling(user_data_dir)
-        try:
-            self.previous(user_data_dir).rename(gone)
-        except FileNotFoundError:
-            return
-        remove_tree(gone)
+        await in_thread(lambda _: _place.drop_previous(user_data_dir))
 
     async def recover(self, user_data_dir: Path) -> None:
         """
@@ -414,11 +406,7 @@ class BackupEngine:
         await in_thread(lambda _: self._recover(user_data_dir))
 
     def _recover(self, user_data_dir: Path) -> None:
-        previous = self.previous(user_data_dir)
-        if previous.is_dir() and not user_data_dir.exists():
-            _log.warning("%s: a restore was interrupted; the profile it was about to replace is back", user_data_dir)
-            previous.rename(user_data_dir)
-            sync_dir(user_data_dir.parent)
+        _place.put_back(user_data_dir)
         sweep_temporaries(user_data_dir.parent, name=user_data_dir.name)
         sweep_temporaries(self._work_dir or user_data_dir.parent, name=self._session)
         if user_data_dir.is_dir():
@@ -464,21 +452,8 @@ class BackupEngine:
         return notes
 
     def _swap(self, work: Path, user_data_dir: Path) -> None:
-        previous = self.previous(user_data_dir)
-        # A previous one is still there when the last restore was never confirmed: then that one is what last worked,
-        # and what is replaced now came from the store as well.
-        aside = work / "replaced" if previous.exists() else previous
-        moved = user_data_dir.exists()
-        if moved:
-            user_data_dir.rename(aside)
-        try:
-            (work / "profile").rename(user_data_dir)
-        except OSError:
-            if moved:
-                aside.rename(user_data_dir)
-            raise
+        _place.swap_in(work / "profile", user_data_dir)
         self._state = read_state(user_data_dir, self._session) or ProfileState()
-        sync_dir(user_data_dir.parent)
 
     @asynccontextmanager
     async def _room(self, user_data_dir: Path | None, work: Path | None = None) -> AsyncIterator[Path]:
