@@ -9,7 +9,6 @@ the history has them in their true order. It can be told to stop, or to die, bef
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import random
@@ -28,6 +27,16 @@ from wwauth.errors import LeaseLost, SessionInUse, StoreError
 from wwauth.stores import FileSystemStore
 
 from ..unit.profiles import BLOBS, INDEXED_DB, ORIGIN, frame, make_profile
+
+if sys.platform == "win32":
+    _UNLOCK = -1
+
+    def _kill_thread(*_: int) -> None:
+        raise NotImplementedError
+else:
+    import fcntl
+
+    _UNLOCK, _kill_thread = fcntl.LOCK_UN, signal.pthread_kill
 
 if TYPE_CHECKING:
     from wwauth.abc import Lease
@@ -66,9 +75,8 @@ class Watch:
         self.uploaded = False
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        assert sys.platform != "win32"
         if event == "fcntl.flock":
-            if args[1] == fcntl.LOCK_UN:
+            if args[1] == _UNLOCK:
                 self.enter("unlock")
         elif event in {"open", "os.rename", "os.remove", "os.utime"} and isinstance(args[0], str | bytes | os.PathLike):
             target = Path(os.fsdecode(args[1] if event == "os.rename" else args[0]))
@@ -106,7 +114,6 @@ class Watch:
         os.link(source, self._history / f"{time.monotonic_ns():020d}.{self._name}.{kind}")
 
     def enter(self, phase: str) -> None:
-        assert sys.platform != "win32"
         tell("phase", phase=phase)
         if phase == self.stop_at:
             self.skip -= 1
@@ -114,7 +121,7 @@ class Watch:
                 self.stop_at = ""
                 tell("stops", phase=phase)
                 # To this thread: a signal to the process is seen by another one, and this one would go on for a while.
-                signal.pthread_kill(threading.get_ident(), self.stop_by)
+                _kill_thread(threading.get_ident(), self.stop_by)
 
 
 class Host:
