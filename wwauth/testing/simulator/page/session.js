@@ -26,6 +26,7 @@ export class Session {
   #diagnosis = null;
   #problems = [];
   #messages = 0;
+  #stored = 0; // messages that are on the disk: the ratchet counts them before
   #damaged = 0;
   #lag = null;
   #error = null;
@@ -282,7 +283,8 @@ export class Session {
   #accepted({ waiting, me }) {
     this.#diagnosis = 'ok';
     if (me) this.#setMe(me); // else the stored login says so
-    this.#syncedAtLeast = this.#messages + waiting;
+    this.#stored = this.#ratchet.state.count;
+    this.#syncedAtLeast = this.#stored + waiting;
     this.#ratchet.start(this.#config.ratchet_interval);
     const { Socket } = this.models;
     this.#stage = Socket.hasSynced ? 'ready' : 'syncing';
@@ -296,7 +298,7 @@ export class Session {
     const quick = this.#config.fast_restore && this.#found.diagnosis === 'whole';
     if (!quick) {
       this.onSettled();
-      const stored = () => this.#messages; // what the disk has; the ratchet counts before
+      const stored = () => this.#stored;
       await sync(this.models, this.#config, { stored, expected: this.#syncedAtLeast, goesOn: () => this.#syncing === run });
     }
     if (this.#syncing !== run) return;
@@ -351,7 +353,7 @@ export class Session {
 
   async #store(batch) {
     const records = await this.#ratchet.step({ messages: batch });
-    this.#messages = this.#ratchet.state.count;
+    this.#messages = this.#stored = this.#ratchet.state.count;
     this.#connection.send({ type: 'stored', ...this.#report() });
     for (const record of records) this.models.Msg.add(messageModel(record, this.models.me.pn));
   }
