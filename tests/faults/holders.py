@@ -32,6 +32,8 @@ from wwauth.backup.leveldb import read_records
 from ..unit.profiles import ORIGIN
 from .holding import LOCKED, LOG, PHASES, SESSION, store_of
 
+assert sys.platform != "win32", "nothing can be stopped there"
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self

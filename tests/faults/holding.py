@@ -29,6 +29,8 @@ from wwauth.stores import FileSystemStore
 
 from ..unit.profiles import BLOBS, INDEXED_DB, ORIGIN, frame, make_profile
 
+assert sys.platform != "win32", "nothing can be stopped there"
+
 if TYPE_CHECKING:
     from wwauth.abc import Lease
 
