@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from .errors import ConfigurationError
 
 _METHODS = ("session_exists", "save", "extract", "delete")
@@ -15,3 +17,9 @@ def check_store(store: object, *, needed_by: str) -> None:
             f"invalid store {type(store).__name__}: {needed_by} needs a Store, such as FileSystemStore('backups'); missing: "
             + ", ".join(missing)
         )
+
+
+def takes_fence(store: object) -> bool:
+    """Tell whether `save` and `delete` know the word: a subclass of a store with leases may have its own, as older ones do."""
+    methods = [inspect.signature(getattr(store, name)).parameters for name in ("save", "delete")]
+    return all("fence" in names or any(p.kind is p.VAR_KEYWORD for p in names.values()) for names in methods)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wwauth._age import load_identities, load_recipients
 from wwauth._files import PRIVATE_DIR, PRIVATE_FILE, remove_tree, sweep_temporaries, temporary_sibling
 from wwauth._names import check_session_name
-from wwauth._store import check_store
+from wwauth._store import check_store, takes_fence
 from wwauth._threads import Stop, in_thread
 from wwauth.abc import Lease, SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, DecryptionFailed, StoreError, StoreUnavailable
@@ -120,7 +120,7 @@ class EncryptedStore(Store):
                     encrypt(read_source(source, stop.check), target, self._recipients)
 
             await in_thread(write)
-            await self._inner.save(session=name, path=cipher, **_given(fence))
+            await self._inner.save(session=name, path=cipher, **self._given(fence))
 
     async def extract(self, *, session: str, path: str | os.PathLike[str]) -> None:
         """
@@ -150,7 +150,7 @@ class EncryptedStore(Store):
 
     async def delete(self, *, session: str, fence: int | None = None) -> None:
         """Delete the archive; a name that is not there is no error. `fence` is the inner store's."""
-        await self._inner.delete(session=check_session_name(session), **_given(fence))
+        await self._inner.delete(session=check_session_name(session), **self._given(fence))
 
     def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
         """Iterate over what the inner store keeps, with the sizes of the encrypted archives."""
@@ -163,6 +163,10 @@ class EncryptedStore(Store):
         if not self.features.leases:
             raise ConfigurationError(f"{type(self._inner).__name__} has no leases (session {session!r})")
         return self._inner.lease(session=check_session_name(session), holder=holder, ttl=ttl)
+
+    def _given(self, fence: int | None) -> dict[str, Any]:
+        # Only stores with leases know the word.
+        return {} if fence is None or not takes_fence(self._inner) else {"fence": fence}
 
     @asynccontextmanager
     async def _on_its_way(self, session: str, beside: Path, check: Callable[[], None]) -> AsyncIterator[Path]:
@@ -188,11 +192,6 @@ class EncryptedStore(Store):
             yield folder / "archive.age"
         finally:
             await in_thread(remove)
-
-
-def _given(fence: int | None) -> dict[str, Any]:
-    # Only stores with leases know the word.
-    return {} if fence is None else {"fence": fence}
 
 
 class _Bytes:

@@ -9,6 +9,7 @@ the history has them in their true order. It can be told to stop, or to die, bef
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
@@ -28,15 +29,7 @@ from wwauth.stores import FileSystemStore
 
 from ..unit.profiles import BLOBS, INDEXED_DB, ORIGIN, frame, make_profile
 
-if sys.platform == "win32":
-    _UNLOCK = -1
-
-    def _kill_thread(*_: int) -> None:
-        raise NotImplementedError
-else:
-    import fcntl
-
-    _UNLOCK, _kill_thread = fcntl.LOCK_UN, signal.pthread_kill
+assert sys.platform != "win32", "nothing can be stopped there"
 
 if TYPE_CHECKING:
     from wwauth.abc import Lease
@@ -76,7 +69,7 @@ class Watch:
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "fcntl.flock":
-            if args[1] == _UNLOCK:
+            if args[1] == fcntl.LOCK_UN:
                 self.enter("unlock")
         elif event in {"open", "os.rename", "os.remove", "os.utime"} and isinstance(args[0], str | bytes | os.PathLike):
             target = Path(os.fsdecode(args[1] if event == "os.rename" else args[0]))
@@ -121,7 +114,7 @@ class Watch:
                 self.stop_at = ""
                 tell("stops", phase=phase)
                 # To this thread: a signal to the process is seen by another one, and this one would go on for a while.
-                _kill_thread(threading.get_ident(), self.stop_by)
+                signal.pthread_kill(threading.get_ident(), self.stop_by)
 
 
 class Host:

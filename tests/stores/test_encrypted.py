@@ -240,6 +240,15 @@ class TestPassesThrough:
         assert inner.fence == 4
         assert not await inner.session_exists(session="one")
 
+    async def test_a_store_that_knows_no_fences_gets_none(self, archive: Path) -> None:
+        class Older(MemoryStore):
+            async def save(self, *, session: str, path: Any) -> None:  # type: ignore[override]
+                await super().save(session=session, path=path)
+
+        store = encrypted(inner := Older())
+        await store.save(session="one", path=archive, fence=3)
+        assert await inner.session_exists(session="one")
+
     async def test_any_object_with_the_four_methods(self, tmp_path: Path, archive: Path) -> None:
         class Plain:
             def __init__(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from .._store import takes_fence
 from ..errors import SessionCorrupted, StoreUnavailable, WWAuthError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Remote:
         self.store = store
         self.lease: Lease | None = None
         self._session = session
-        self._fenced = _takes_fence(store)
+        self._fenced = takes_fence(store)
 
     async def exists(self, name: str) -> bool:
         """Tell whether an archive is stored under this name."""
@@ -121,9 +121,3 @@ def _largest(path: Path) -> int:
         except OSError:  # it was given its last name just now
             continue
     return largest
-
-
-def _takes_fence(store: Store) -> bool:
-    """Tell whether `save` and `delete` know the word: a subclass of a store with leases may have its own, as older ones do."""
-    methods = [inspect.signature(method).parameters for method in (store.save, store.delete)]
-    return all("fence" in names or any(p.kind is p.VAR_KEYWORD for p in names.values()) for names in methods)
