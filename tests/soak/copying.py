@@ -51,7 +51,7 @@ class Copies:
     async def take(self, way: str, source: Source, copy: Path) -> None:
         """Make the folder `copy`; raise `CopyRefused` when that way finds that it cannot, and leave nothing then."""
         if way == WWAUTH:
-            await self._wwauth(source, copy, flush=self.random.random() < 0.5)
+            await self._wwauth(source, copy, flush=self.random.random() < 0.4)
         elif way == PLAIN:
             await asyncio.to_thread(_plain, source.profile, copy)
         else:
@@ -70,7 +70,7 @@ class Copies:
                 origin=source.site.url,
                 # Hard links or descriptors; with and without waiting for a quiet moment.
                 link=self.random.random() < 0.5,
-                quiet_for=self.random.choice([0.0, 0.5]),
+                quiet_for=self.random.choice([0.0, 0.1, 0.5]),
                 durable=False,
                 flush=functools.partial(live.flush, source.page.context) if flush else None,
             )
@@ -114,8 +114,8 @@ async def peer(node: str | None) -> AsyncIterator[asyncio.subprocess.Process | N
         await process.wait()
 
 
-def keep_aside(copy: Path, kept: Path) -> None:
-    """Keep what a copy is before a browser opens it, for a look at a bad one."""
+def clone(copy: Path, target: Path) -> None:
+    """Make another copy of a copy that no browser has open, which stays as it is when one opens the first."""
 
     def keep(source: str, target: str) -> None:
         # Tables and blobs never change; the others are written on.
@@ -124,7 +124,7 @@ def keep_aside(copy: Path, kept: Path) -> None:
         else:
             shutil.copy2(source, target)
 
-    shutil.copytree(copy, kept, copy_function=keep)
+    shutil.copytree(copy, target, copy_function=keep)
 
 
 def tables(profile: Path) -> set[str]:

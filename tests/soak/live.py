@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from playwright.async_api import async_playwright
+from playwright.async_api import Error, async_playwright
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -89,6 +89,10 @@ async function check() {
 _PATIENCE = 120_000
 
 
+class BrowserDied(Exception):
+    """The browser, or its page, ended in the middle."""
+
+
 @dataclass(frozen=True)
 class Site:
     """The page, served on loopback, and what starts browsers for it."""
@@ -119,13 +123,18 @@ async def serve() -> AsyncIterator[Site]:
 @contextlib.asynccontextmanager
 async def browse(site: Site, profile: Path, launch_options: dict[str, Any]) -> AsyncIterator[Page]:
     """Open the page in a fresh browser on a profile."""
-    context = await site.browser_type.launch_persistent_context(profile, timeout=_PATIENCE, **launch_options)
     try:
-        page = context.pages[0] if context.pages else await context.new_page()
-        await page.goto(site.url, timeout=_PATIENCE)
-        yield page
-    finally:
-        await context.close()
+        context = await site.browser_type.launch_persistent_context(profile, timeout=_PATIENCE, **launch_options)
+        try:
+            page = context.pages[0] if context.pages else await context.new_page()
+            await page.goto(site.url, timeout=_PATIENCE)
+            yield page
+        finally:
+            await context.close()
+    except Error as exc:
+        if any(words in str(exc) for words in ("has been closed", "Target closed", "crashed")):
+            raise BrowserDied(str(exc)) from exc
+        raise
 
 
 @contextlib.asynccontextmanager
@@ -157,13 +166,20 @@ async def written(page: Page) -> int:
 
 
 async def check_twice(site: Site, copy: Path, launch_options: dict[str, Any], *, at_least: int) -> str | None:
-    """Open a copy in two fresh browsers, one after the other; return what is wrong with it, or None."""
+    """
+    Open a copy in two fresh browsers, one after the other; return what is wrong with it, or None.
+
+    Raises:
+        BrowserDied: A browser was ended from outside, or by the copy: another look at the copy as it was tells which.
+    """
     first = None
     for visit in range(2):
         async with browse(site, copy, launch_options) as page:
             try:
                 found = await page.evaluate("check()")
-            except Exception as exc:
+            except Error as exc:
+                if page.is_closed() or "crashed" in str(exc):
+                    raise
                 return f"opening {visit + 1}: {exc}"
         if "wrong" in found:
             return f"opening {visit + 1}: {found['wrong']}"
