@@ -210,7 +210,7 @@ class Run:
         durations = [report.duration_s * 1000 for report in reports]
         attempts = [report.attempts for report in reports]
         return {
-            "transactions_per_s": round(statistics.mean(self.speeds[load])),
+            "transactions_per_s": round(statistics.mean(self.speeds[load] or [0])),
             "mb_max": round(max(report.bytes_total for report in reports) / 1e6, 1),
             "quiet": sum(report.quiet for report in reports),
             "attempts": {"median": statistics.median(attempts), "max": max(attempts)},
