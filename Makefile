@@ -37,7 +37,7 @@ check: $(INSTALLED)
 bench: chromium tests/interop/node_modules
 	$(PYTHON) benchmarks/backup.py
 
-soak: chromium
+soak: chromium tests/interop/node_modules
 	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults/test_backup_faults.py tests/unit/test_generations_walk.py $(PYTEST_ARGS)
 
 chromium: $(INSTALLED)

@@ -19,16 +19,20 @@ from ..soak import live
 pytestmark = pytest.mark.browser
 
 
+# Thirty in all; in parts, so that they run beside each other.
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("load", "count"), [("heavy", 4), ("bursty", 2), ("gentle", 2)])
+@pytest.mark.parametrize(
+    ("load", "count", "pause"), [("heavy", 9, 0.05), ("heavy", 9, 0.1), ("bursty", 7, 0.25), ("gentle", 5, 0.1)]
+)
 async def test_live_copies_are_whole_at_both_openings(
-    load: str, count: int, tmp_path: Path, launch_options: dict[str, Any]
+    load: str, count: int, pause: float, tmp_path: Path, launch_options: dict[str, Any]
 ) -> None:
     async with live.serve() as site:
         copies = []
         async with live.writing(site, tmp_path / "profile", launch_options, load=load, seed=7) as page:
+            flush = functools.partial(live.flush, page.context)
             for number in range(count):
-                await asyncio.sleep(0.3 * number)
+                await asyncio.sleep(pause)
                 before = await live.written(page)
                 copy = tmp_path / f"copy-{number}"
                 report = await take_snapshot(
@@ -36,14 +40,21 @@ async def test_live_copies_are_whole_at_both_openings(
                     copy,
                     origin=site.url,
                     link=number % 2 == 0,
-                    flush=functools.partial(live.flush, page.context),
+                    durable=number == 0,
+                    quiet_for=0.5 if number % 3 == 0 else 0.0,
+                    flush=flush if number % 4 == 0 else None,
                 )
                 assert report.backend == "leveldb"
                 assert len(report.databases) == 2
                 validate_profile(copy, origin=site.url, strict=True)
                 copies.append((copy, before))
-        for copy, before in copies:
-            assert await live.check_twice(site, copy, launch_options, at_least=before) is None
+        turns = asyncio.Semaphore(2)
+
+        async def check(copy: Path, before: int) -> str | None:
+            async with turns:
+                return await live.check_twice(site, copy, launch_options, at_least=before)
+
+        assert await asyncio.gather(*(check(*each) for each in copies)) == [None] * count
 
 
 async def test_a_closed_profile_is_copied_and_a_running_one_is_not_cut(tmp_path: Path, launch_options: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "evidence"
 
 
 def write_evidence(name: str, *, what: str, command: str, chromium: str | None = None, **found: object) -> None:
-    """Write `<date>-<name>.json`; called before the verdict, so that a bad outcome is kept, too."""
+    """Write `<date>-<name>.json`, whole or not at all; called before the verdict, so that a bad outcome is kept, too."""
     browser = {} if chromium is None else {"chromium": _version(chromium)}
     now = datetime.now(UTC)
     result = {
@@ -26,7 +26,10 @@ def write_evidence(name: str, *, what: str, command: str, chromium: str | None =
         **found,
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{now:%Y-%m-%d}-{name}.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    path = FOLDER / f"{now:%Y-%m-%d}-{name}.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    temporary.replace(path)
 
 
 def _version(program: str) -> str:

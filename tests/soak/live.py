@@ -7,13 +7,13 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from playwright.async_api import async_playwright
+from playwright.async_api import Error, async_playwright
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from playwright.async_api import BrowserContext, Page
+    from playwright.async_api import BrowserContext, BrowserType, Page
 
 # Each transaction puts records of its own number under random keys, and writes the list of which transaction owns which
 # key into the same transaction. So every copy that is not of one moment contradicts itself.
@@ -64,8 +64,9 @@ async function check() {
   const t = db.transaction(['records', 'meta'], 'readonly'), records = t.objectStore('records');
   const head = await get(t.objectStore('meta'), 'head'), visits = await get(t.objectStore('meta'), 'visits') || 0;
   if (!head) return { wrong: 'no head' };
+  const values = await Promise.all(Array.from({ length: KEYS }, (_, key) => get(records, key)));
   for (let key = 0; key < KEYS; key++) {
-    const value = await get(records, key), seq = head.owners[key];
+    const value = values[key], seq = head.owners[key];
     if (!seq !== !value) return { wrong: `record ${key}: ${value ? 'too many' : 'missing'}` };
     if (!seq) continue;
     const view = new DataView(value.body.buffer);
@@ -84,11 +85,20 @@ async function check() {
 </script>"""
 
 
+# A machine on which much else runs is no finding.
+_PATIENCE = 120_000
+
+
+class BrowserDied(Exception):
+    """The browser, or its page, ended in the middle."""
+
+
 @dataclass(frozen=True)
 class Site:
-    """The page, served on loopback."""
+    """The page, served on loopback, and what starts browsers for it."""
 
     url: str
+    browser_type: BrowserType
 
 
 @contextlib.asynccontextmanager
@@ -105,21 +115,26 @@ async def serve() -> AsyncIterator[Site]:
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield Site(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    # One driver for all browsers: to start one takes as long as to start a browser.
+    async with server, async_playwright() as playwright:
+        yield Site(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", playwright.chromium)
 
 
 @contextlib.asynccontextmanager
 async def browse(site: Site, profile: Path, launch_options: dict[str, Any]) -> AsyncIterator[Page]:
     """Open the page in a fresh browser on a profile."""
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(profile, **launch_options)
+    try:
+        context = await site.browser_type.launch_persistent_context(profile, timeout=_PATIENCE, **launch_options)
         try:
             page = context.pages[0] if context.pages else await context.new_page()
-            await page.goto(site.url)
+            await page.goto(site.url, timeout=_PATIENCE)
             yield page
         finally:
             await context.close()
+    except Error as exc:
+        if any(words in str(exc) for words in ("has been closed", "Target closed", "crashed")):
+            raise BrowserDied(str(exc)) from exc
+        raise
 
 
 @contextlib.asynccontextmanager
@@ -151,13 +166,20 @@ async def written(page: Page) -> int:
 
 
 async def check_twice(site: Site, copy: Path, launch_options: dict[str, Any], *, at_least: int) -> str | None:
-    """Open a copy in two fresh browsers, one after the other; return what is wrong with it, or None."""
+    """
+    Open a copy in two fresh browsers, one after the other; return what is wrong with it, or None.
+
+    Raises:
+        BrowserDied: A browser was ended from outside, or by the copy: another look at the copy as it was tells which.
+    """
     first = None
     for visit in range(2):
         async with browse(site, copy, launch_options) as page:
             try:
                 found = await page.evaluate("check()")
-            except Exception as exc:
+            except Error as exc:
+                if page.is_closed() or "crashed" in str(exc):
+                    raise
                 return f"opening {visit + 1}: {exc}"
         if "wrong" in found:
             return f"opening {visit + 1}: {found['wrong']}"
