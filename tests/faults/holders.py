@@ -32,7 +32,10 @@ from wwauth.backup.leveldb import read_records
 from ..unit.profiles import ORIGIN
 from .holding import LOCKED, LOG, PHASES, SESSION, store_of
 
-assert sys.platform != "win32", "nothing can be stopped there"
+if sys.platform == "win32":
+    STOP = GO_ON = KILL = signal.SIGTERM  # nothing here is run
+else:
+    STOP, GO_ON, KILL = signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,14 +202,14 @@ class Holders:
     async def pause(self, phase: str | None = None) -> None:
         """Stop the holder, let another one take over and commit, and let the first one go on: it writes nothing any more."""
         it = await self._victim(phase)
-        at = await self._strike(it, phase, signal.SIGSTOP)
+        at = await self._strike(it, phase, STOP)
         held = it.state not in _HARMLESS
         try:
             # Whoever is stopped with the lock in its hands keeps the others out for as long.
             overtaken = await self._overtaken(it, locked=at in LOCKED)
         finally:
             seen = len(it.told)
-            it.signal(signal.SIGCONT)
+            it.signal(GO_ON)
         self.found.rounds["stopped and overtaken" if overtaken else "stopped with the lock of the lease"] += 1
         self.found.phases[at] += 1
         if overtaken and held:
@@ -220,7 +223,7 @@ class Holders:
     async def kill(self, phase: str | None = None) -> None:
         """Kill the holder; the next one takes over."""
         it = await self._victim(phase)
-        at = await self._strike(it, phase, signal.SIGKILL)
+        at = await self._strike(it, phase, KILL)
         struck = time.monotonic()
         await it.reading
         self.dead[it.name] = it

@@ -9,7 +9,6 @@ the history has them in their true order. It can be told to stop, or to die, bef
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import random
@@ -29,7 +28,15 @@ from wwauth.stores import FileSystemStore
 
 from ..unit.profiles import BLOBS, INDEXED_DB, ORIGIN, frame, make_profile
 
-assert sys.platform != "win32", "nothing can be stopped there"
+if sys.platform == "win32":
+    _UNLOCK = -1
+
+    def _kill_thread(*_: int) -> None:
+        raise NotImplementedError
+else:
+    import fcntl
+
+    _UNLOCK, _kill_thread = fcntl.LOCK_UN, signal.pthread_kill
 
 if TYPE_CHECKING:
     from wwauth.abc import Lease
@@ -69,7 +76,7 @@ class Watch:
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "fcntl.flock":
-            if args[1] == fcntl.LOCK_UN:
+            if args[1] == _UNLOCK:
                 self.enter("unlock")
         elif event in {"open", "os.rename", "os.remove", "os.utime"} and isinstance(args[0], str | bytes | os.PathLike):
             target = Path(os.fsdecode(args[1] if event == "os.rename" else args[0]))
@@ -114,7 +121,7 @@ class Watch:
                 self.stop_at = ""
                 tell("stops", phase=phase)
                 # To this thread: a signal to the process is seen by another one, and this one would go on for a while.
-                signal.pthread_kill(threading.get_ident(), self.stop_by)
+                _kill_thread(threading.get_ident(), self.stop_by)
 
 
 class Host:
