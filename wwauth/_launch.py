@@ -238,7 +238,7 @@ class Launch:
             self.emit(Event.ERROR, exc)
 
     async def _fail_authentication(self, answer: AuthenticationNeeded) -> None:
-        self.restarts = answer.restart
+        self.restarts = answer.restart if answer.failed else answer.retry
         if answer.failed:
             self.failure = AuthenticationFailed("the page does not take the strategy's login: link the device anew")
             await self._diagnostics.save(self.failure)

@@ -199,7 +199,7 @@ class Login:
             return
         if not self._asked:
             answer = await call_hook(self._strategy, "on_authentication_needed")
-            if answer.failed or answer.restart:
+            if answer.failed or answer.retry:
                 self._end_known("failed")
                 self._host.authentication_failed(answer)
                 return

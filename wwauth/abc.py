@@ -32,14 +32,15 @@ class AuthenticationNeeded:
 
     Attributes:
         failed: The strategy had a login to offer and the page refused it: `auth_failure` is emitted and the browser
-        closed. restart: Close the browser and initialize once more. After a failure the strategy then offers nothing, so a QR
-        code follows; without one, it has another login to offer, and nothing is emitted.
+        closed. restart: After a failure, initialize once more (the strategy then offers nothing, so a QR code follows).
         failure_event_payload: The payload of `auth_failure`.
+        retry: The strategy has another login to offer: the browser is closed and initialized once more, and nothing is emitted.
     """
 
     failed: bool = False
     restart: bool = False
     failure_event_payload: object = None
+    retry: bool = False
 
 
 class AuthStrategy:

@@ -45,7 +45,7 @@ async def test_a_login_comes_back_from_encrypted_backups(
     first = client(old, old)
     await first.link(simulator)
     await first.client.destroy()
-    stored = [path.read_bytes() for path in (tmp_path / "store").iterdir()]
+    stored = [path.read_bytes() for path in sorted((tmp_path / "store").glob("*.zip"))]
     assert stored
     for archive in stored:
         assert archive.startswith(b"age-encryption.org/v1\n")
@@ -56,7 +56,7 @@ async def test_a_login_comes_back_from_encrypted_backups(
     with pytest.raises(DecryptionFailed, match="for other keys"):
         await wrong.client.initialize()
     await wrong.client.destroy()
-    assert [path.read_bytes() for path in (tmp_path / "store").iterdir()] == stored
+    assert [path.read_bytes() for path in sorted((tmp_path / "store").glob("*.zip"))] == stored
 
     await comes_back(client(new, new, old))
     shutil.rmtree(tmp_path / "auth")

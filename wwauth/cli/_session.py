@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._names import check_session_name
+from .._threads import in_thread
 from ..errors import ConfigurationError, SessionInUse, WWAuthError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ async def held(session: str, data_path: Path) -> AsyncIterator[Path]:
     with disk_errors(data_path):
         lock = ProfileLock(profile)
         try:
-            await asyncio.to_thread(lock.acquire)
+            await in_thread(lambda _: lock.acquire())
         except SessionInUse as exc:
             raise SessionInUse(
                 f"a client works on {profile} ({exc.holder or 'which cannot be named'}) and saves it by itself: stop it first",

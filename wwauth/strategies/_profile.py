@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import platform
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .._files import make_private_dir, remove_tree, sweep_temporaries, sync_dir, unused_name
 from .._names import check_client_id
+from .._threads import in_thread
 from ..abc import AuthStrategy
 from ..backup import check_databases
 from ..backup.layout import browser_lives
@@ -54,8 +54,8 @@ class ProfileStrategy(AuthStrategy):
     async def before_browser_initialized(self) -> None:
         """Take the lock, clear away what a dead browser left, create the folder."""
         with self._disk_errors():
-            await asyncio.to_thread(self._hold)
-            await asyncio.to_thread(self._prepare)
+            await in_thread(lambda _: self._hold())
+            await in_thread(lambda _: self._prepare())
 
     async def on_authentication_needed(self) -> AuthenticationNeeded:
         """Say where no login was found: another folder or `client_id` than last time is how most are missed."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from .._threads import in_thread
 from ..backup import cut_tails
 from ..events import Event
 from ._profile import ProfileStrategy, warn_of_ephemeral
@@ -64,7 +65,7 @@ class LocalAuth(ProfileStrategy):
         """
         await super().before_browser_initialized()
         with self._disk_errors():
-            damage = await asyncio.to_thread(self._mend)
+            damage = await in_thread(lambda _: self._mend())
         if damage is not None:
             self.client.emit(Event.ERROR, damage)
         await asyncio.to_thread(warn_of_ephemeral, self.data_path)
@@ -84,7 +85,7 @@ class LocalAuth(ProfileStrategy):
         """Delete the profile (its browser has ended), unless `delete_on_logout` is False; release the lock."""
         try:
             if self._delete_on_logout:
-                await asyncio.to_thread(self._remove_locked)
+                await in_thread(lambda _: self._remove_locked())
         finally:
             self._release()
 

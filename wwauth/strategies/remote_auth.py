@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from .._files import remove_tree
 from .._store import check_store
+from .._threads import in_thread
 from ..abc import AuthenticationNeeded
 from ..backup import BackupEngine, BackupSchedule
 from ..backup._remote import Remote
@@ -203,7 +204,7 @@ class RemoteAuth(ProfileStrategy):
                 self.client.emit(Event.ERROR, await self._out_of_the_way(damage))
             else:
                 self._on_trial = math.inf if await asyncio.to_thread(lambda: self._marker.holds_login) else None
-            await asyncio.to_thread(self._prepare)
+            await in_thread(lambda _: self._prepare())
 
     async def _restored(self, report: RestoreReport, *notes: str) -> None:
         self._on_trial = report.generation
@@ -237,14 +238,14 @@ class RemoteAuth(ProfileStrategy):
         return "the local profile" if self._on_trial == math.inf else f"generation {self._on_trial}"
 
     async def _out_of_the_way(self, damage: SessionCorrupted | None) -> SessionCorrupted | None:
-        return damage and await asyncio.to_thread(self._set_aside, damage)
+        return damage and await in_thread(lambda _: self._set_aside(damage))
 
     async def on_authentication_needed(self) -> AuthenticationNeeded:
         """Let the browser start again on an older generation; with none left, note that the profile holds no login."""
         self._older = await self._older_generations()
         if self._older:
             _log.warning("the page found no login in %s of %s: trying an older one", self._used, self.session)
-            return AuthenticationNeeded(restart=True)
+            return AuthenticationNeeded(retry=True)
         self._on_trial = None
         await asyncio.to_thread(self._marker.remove)
         await self._engine.forget(self._profile)
@@ -279,13 +280,13 @@ class RemoteAuth(ProfileStrategy):
                 try:
                     await self._engine.delete(self._profile, keep_newer=True)
                 finally:
-                    await asyncio.to_thread(self._remove_all)
+                    await in_thread(lambda _: self._remove_all())
         finally:
             await self._give_back()
 
     async def _take(self) -> None:
         """Take lock and lease, unless they are held."""
-        await asyncio.to_thread(self._hold)
+        await in_thread(lambda _: self._hold())
         if self._keeper is not None:
             self._engine.lease = await self._keeper.take()
 
