@@ -277,20 +277,23 @@ class Holders:
         """Wait for a commit of another holder; False: the stopped one has the lock, and nobody gets on."""
         others = [process for process in self.processes.values() if process is not it]
         seen = {process.name: len(process.told) for process in others}
-        steps = len(list((self.root / "history").iterdir()))
         fence = max(process.fence for process in self.processes.values()) if locked else it.fence
+        steps = self._steps()
+
+        def overtaken() -> bool:
+            return any(p.fence > fence and _tenure(p) for p in others)
 
         def stuck() -> bool:
-            return any(_stuck(process.told[seen[process.name] :]) for process in others)
+            # Stopped at any moment, it may have the lock as well.
+            return any(_stuck(process.told[seen[process.name] :]) for process in others) and (locked or self._steps() == steps)
 
-        def done() -> bool:
-            return any(p.fence > fence and _tenure(p) for p in others) or (locked and stuck())
-
-        await self._until(done, "the next holder")
+        await self._until(lambda: overtaken() or stuck(), "the next holder")
         if locked:
-            names = [path.name for path in sorted((self.root / "history").iterdir())]
-            assert len(names) == steps, f"{names[steps:]} were written while {it.name} had the lock"
-        return not locked
+            assert self._steps() == steps, f"{self._steps()[len(steps) :]} were written while {it.name} had the lock"
+        return overtaken()
+
+    def _steps(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "history").iterdir())
 
     def _end_of(self, it: Process, seen: int) -> None:
         """Note how a process that was overtaken found out."""
@@ -298,7 +301,7 @@ class Holders:
         if end is None:
             how = "it was about to release"
         elif end["kind"] == "failed":
-            how = "another error"
+            how = end["text"].partition(":")[0]
         elif any(holder in end["text"] for process in self._all() if process is not it for holder in process.holders):
             how = "LeaseLost, naming the other"
         elif "continued elsewhere" in end["text"]:

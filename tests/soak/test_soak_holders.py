@@ -15,19 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .evidence import write_evidence
-
-if sys.platform == "win32":
-    pytest.skip("its workers are stopped with SIGSTOP", allow_module_level=True)
-
 from ..faults.holders import Holders, all_phases
+from .evidence import write_evidence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"
-)
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="its workers are stopped with SIGSTOP"),
+    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+]
 
 # What the machines of the hosts are, and how long a lease lasts: two hosts, three of them, and two processes of one host,
 # where nobody waits for a lease that nobody holds any more.
