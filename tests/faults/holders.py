@@ -246,8 +246,9 @@ class Holders:
         def holding() -> list[Process]:
             return [p for p in self.processes.values() if p.lives and p.state in {"committed", "busy"} and _tenure(p)]
 
-        await self._until(lambda: bool(holding()), "a holder")
-        holder = max(holding(), key=lambda process: process.fence)
+        while not (found := holding()):
+            await self._until(lambda: bool(holding()), "a holder")
+        holder = max(found, key=lambda process: process.fence)
         if phase not in _AT_THE_BEGINNING:
             return holder
         holder.send(release=True)
@@ -369,15 +370,17 @@ class Holders:
         def ended() -> list[Process]:
             return [p for p in self.processes.values() if not p.lives and p.name not in self.dead and not _struck(p)]
 
-        async def wait() -> None:
+        async def wait() -> bool:
             async with self.changed:
                 await self.changed.wait_for(lambda: true() or bool(ended()))
+                # Looked at before anything else happens: what was true need not stay so.
+                return true()
 
         try:
-            await asyncio.wait_for(wait(), seconds)
+            found = await asyncio.wait_for(wait(), seconds)
         except TimeoutError:
             return true()
-        assert true(), f"{ended()[0].name} ended by itself"
+        assert found, f"{[process.name for process in ended()]} ended by itself"
         return True
 
     async def _until(self, true: Callable[[], bool], what: str) -> None:
