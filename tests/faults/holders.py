@@ -246,8 +246,9 @@ class Holders:
         def holding() -> list[Process]:
             return [p for p in self.processes.values() if p.lives and p.state in {"committed", "busy"} and _tenure(p)]
 
-        await self._until(lambda: bool(holding()), "a holder")
-        holder = max(holding(), key=lambda process: process.fence)
+        while not (found := holding()):
+            await self._until(lambda: bool(holding()), "a holder")
+        holder = max(found, key=lambda process: process.fence)
         if phase not in _AT_THE_BEGINNING:
             return holder
         holder.send(release=True)
@@ -277,20 +278,23 @@ class Holders:
         """Wait for a commit of another holder; False: the stopped one has the lock, and nobody gets on."""
         others = [process for process in self.processes.values() if process is not it]
         seen = {process.name: len(process.told) for process in others}
-        steps = len(list((self.root / "history").iterdir()))
         fence = max(process.fence for process in self.processes.values()) if locked else it.fence
+        steps = self._steps()
+
+        def overtaken() -> bool:
+            return any(p.fence > fence and _tenure(p) for p in others)
 
         def stuck() -> bool:
-            return any(_stuck(process.told[seen[process.name] :]) for process in others)
+            # Stopped at any moment, it may have the lock as well.
+            return any(_stuck(process.told[seen[process.name] :]) for process in others) and (locked or self._steps() == steps)
 
-        def done() -> bool:
-            return any(p.fence > fence and _tenure(p) for p in others) or (locked and stuck())
-
-        await self._until(done, "the next holder")
+        await self._until(lambda: overtaken() or stuck(), "the next holder")
         if locked:
-            names = [path.name for path in sorted((self.root / "history").iterdir())]
-            assert len(names) == steps, f"{names[steps:]} were written while {it.name} had the lock"
-        return not locked
+            assert self._steps() == steps, f"{self._steps()[len(steps) :]} were written while {it.name} had the lock"
+        return overtaken()
+
+    def _steps(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "history").iterdir())
 
     def _end_of(self, it: Process, seen: int) -> None:
         """Note how a process that was overtaken found out."""
@@ -298,7 +302,7 @@ class Holders:
         if end is None:
             how = "it was about to release"
         elif end["kind"] == "failed":
-            how = "another error"
+            how = end["text"].partition(":")[0]
         elif any(holder in end["text"] for process in self._all() if process is not it for holder in process.holders):
             how = "LeaseLost, naming the other"
         elif "continued elsewhere" in end["text"]:
@@ -366,15 +370,17 @@ class Holders:
         def ended() -> list[Process]:
             return [p for p in self.processes.values() if not p.lives and p.name not in self.dead and not _struck(p)]
 
-        async def wait() -> None:
+        async def wait() -> bool:
             async with self.changed:
                 await self.changed.wait_for(lambda: true() or bool(ended()))
+                # Looked at before anything else happens: what was true need not stay so.
+                return true()
 
         try:
-            await asyncio.wait_for(wait(), seconds)
+            found = await asyncio.wait_for(wait(), seconds)
         except TimeoutError:
             return true()
-        assert true(), f"{ended()[0].name} ended by itself"
+        assert found, f"{[process.name for process in ended()]} ended by itself"
         return True
 
     async def _until(self, true: Callable[[], bool], what: str) -> None:

@@ -196,7 +196,9 @@ class Host:
         self.engine.lease = lease
         await self.engine.recover(self.profile)
         stored = await self.engine.exists()
-        if stored and (not self.profile.exists() or self.moments.random() < 0.3 or await self.engine.is_behind()):
+        # What was never saved is a login of its own, which takes the place of a stored one; here there is one login only.
+        fresh = self.engine.generation == 0 or self.moments.random() < 0.3
+        if stored and (fresh or await self.engine.is_behind()):
             self.watch.enter("restore")
             restored = await self.engine.restore(self.profile)
             tell("restored", fence=lease.fence, generation=restored.generation)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if sys.platform == "win32":
-    pytest.skip("its workers are stopped with SIGSTOP", allow_module_level=True)
-
 from .holders import Holders
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its workers are stopped with SIGSTOP")
 
 
 async def test_a_holder_that_is_stopped_and_overtaken_writes_nothing_any_more(tmp_path: Path) -> None:
