@@ -79,7 +79,19 @@ export class Ratchet {
 
   start(interval) {
     this.stop();
-    this.#timer = setInterval(() => this.step({ seconds: interval }), interval * 1000);
+    let waiting = 0;
+    let stepping = false;
+    const tick = async () => {
+      waiting += interval;
+      // On a slow machine a step takes longer: those that queued up would keep everything else waiting.
+      if (stepping) return;
+      stepping = true;
+      const seconds = waiting;
+      waiting = 0;
+      await this.step({ seconds }).catch(() => {}); // told by `between`
+      stepping = false;
+    };
+    this.#timer = setInterval(tick, interval * 1000);
   }
 
   stop() {
