@@ -78,7 +78,8 @@ async def _run(name: str, folder: Path, seed: int, rounds: int, machines: tuple[
         error = f"{type(exc).__name__}: {exc}"
     found = holders.found
     takeovers = {
-        where: {"count": len(times), "median_s": median(times), "max_s": max(times)} for where, times in found.takeovers.items()
+        where: {"count": len(times), "median_s": round(median(times), 2), "max_s": max(times)}
+        for where, times in found.takeovers.items()
     }
     return {
         "hosts": name,
