@@ -118,7 +118,7 @@ class Launch:
         while (left := self.auth_strategy.lease_remaining) is not None:
             if left > 0:
                 with suppress(WWAuthError):  # a page that is being loaded has that time anew
-                    await self.login.ask("beat", {"seconds": left})
+                    await self.login.ask("beat", {"seconds": left, "at": time.time()})
                 if not self._loading and self.browser.page.url == "about:blank":
                     self._page_lost(self.browser.page, "was not heard of in time and left WhatsApp")
             await asyncio.sleep(min(_BEAT, max(left, 0) / 8 + 0.05))

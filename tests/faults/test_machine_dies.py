@@ -74,7 +74,7 @@ async def test_the_login_survives_a_kill_at_any_moment(
         await client.wait_for("ready", timeout=60)
         page = (await simulator.check())[-1]
         assert (page["diagnosis"], page["damaged"]) == ("ok", 0)
-    assert not list((tmp_path / "store").glob(".*"))
+    assert not list((tmp_path / "store").glob(".*.tmp"))
     assert not list((tmp_path / "auth").glob(".*.tmp"))
 
 

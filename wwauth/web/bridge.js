@@ -138,7 +138,8 @@
   }
 
   const commands = {
-    beat: ({ seconds }) => hold(seconds),
+    // Told at `at`: it may have lain about while the browser was frozen.
+    beat: ({ seconds, at }) => hold(seconds - Math.max(0, Date.now() / 1000 - at)),
 
     state: () => (isAlive() ? (need('WAWebSocketModel').Socket.state ?? null) : null),
 
