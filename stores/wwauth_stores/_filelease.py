@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,14 +40,17 @@ class _Record:
 
 class FileLeases:
     """
-    The leases beside the archives in `folder`; `prepare` sees to it that the folder is there.
+    The leases beside the archives in `folder`.
+
+    `archive` tells where a session's archive lies, `prepare` sees to it that the folder is there.
 
     An OS lock for each session makes the steps atomic, the write that a fence allows included. Time is that of the file
     system, read from files that are touched, so that the clocks of two hosts need not agree.
     """
 
-    def __init__(self, folder: Path, prepare: Callable[[], object]) -> None:
+    def __init__(self, folder: Path, archive: Callable[[str], Path], prepare: Callable[[], object]) -> None:
         self._folder = folder
+        self._archive = archive
         self._prepare = prepare
 
     async def claim(self, session: str, holder: str, ttl: float) -> int:
@@ -58,7 +61,8 @@ class FileLeases:
             sweep_temporaries(self._folder, name=self._path(session, "lease").name)
             before = self._read(session)
             if before is None:
-                before = _Record(None, 0, ttl)
+                # Larger than any that a holder may have of a session that was deleted meanwhile, with its record.
+                before = _Record(None, time.time_ns() // 1000, ttl)
             elif before.holder not in {None, holder} and self._lasts(session, before):
                 raise in_use(session, str(before.holder))
             self._write(session, _Record(holder, before.fence + 1, ttl))
@@ -78,12 +82,19 @@ class FileLeases:
         await self._locked(session, step)
 
     async def release(self, session: str, fence: int) -> None:
-        """End it, where the fence is the newest one; the fence stays, so that the next one is a larger one."""
+        """End it, where the fence is the newest one, which stays as long as the session does."""
 
         def step() -> None:
             record = self._read(session)
-            if record is not None and record.fence == fence:
+            if record is None or record.fence != fence:
+                return
+            if self._archive(session).exists():
                 self._write(session, replace(record, holder=None))
+                return
+            # Whoever waits for the lock sees that its file has gone, and makes a new one.
+            with suppress(OSError):  # Windows deletes nothing that is open
+                for ending in ("lease", "lock"):
+                    self._path(session, ending).unlink(missing_ok=True)
 
         await self._locked(session, step)
 

@@ -49,7 +49,7 @@ class FileSystemStore(Store):
     starts, and name a folder on that disk, not the place where it is mounted.
 
     Leases lie beside the archives as `.<session>.lease`, each with a lock file, for those who work on the same folder, also
-    over a network file system that has locks. Both files stay: the next lease must have a larger fence.
+    over a network file system that has locks. Both files stay for as long as the session does.
     """
 
     features: ClassVar[StoreFeatures] = StoreFeatures(listing=True, leases=True)
@@ -61,7 +61,7 @@ class FileSystemStore(Store):
         self._seen = False
         self._mounted = False
         self._warned = False
-        self._leases = FileLeases(self._folder, self._prepare)
+        self._leases = FileLeases(self._folder, self._archive, self._prepare)
 
     def __repr__(self) -> str:
         return f"FileSystemStore({str(self._folder)!r})"

@@ -413,7 +413,9 @@ class History:
         if lease["holder"] is None:
             assert (fence, name) == (self.fence, self._claimer), f"{name} released fence {fence}, not its own"
             return
-        assert fence == self.fence + 1 or (undone and fence == self.fence), f"fence {fence} follows {self.fence}"
+        assert not self.fence or fence == self.fence + 1 or (undone and fence == self.fence), (
+            f"fence {fence} follows {self.fence}"
+        )
         self.fence, self._claimer = fence, name
 
     def _commit(self, index: Index, name: str, *, undone: bool) -> None:
