@@ -169,11 +169,16 @@ class Launch:
 
     def abort(self, exc: WWAuthError) -> None:
         """End this launch because its strategy cannot go on; an `initialize()` that is under way raises `exc`."""
-        if self.closing is None and self.starting is not None and not self.starting.done():
-            self.failure = exc
-            self.starting.cancel()
-        elif self.closing is None:
+        if self.closing is None and not self._end_start(exc):
             self.strategy_failed(exc)
+
+    def _end_start(self, exc: WWAuthError) -> bool:
+        """Let an `initialize()` that is under way raise `exc`; False: none is."""
+        if self.starting is None or self.starting.done():
+            return False
+        self.failure = exc
+        self.starting.cancel()
+        return True
 
     def task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a task that ends with this launch, and whose exception is emitted as `error`."""
@@ -250,12 +255,8 @@ class Launch:
             await self._client._start()
 
     def _browser_closed(self) -> None:
-        if self.closing is not None:
-            return
-        if self.starting is not None and not self.starting.done():
-            self.failure = BrowserClosed("the browser was closed or crashed while the client was initialized")
-            self.starting.cancel()
-        else:
+        gone = BrowserClosed("the browser was closed or crashed while the client was initialized")
+        if self.closing is None and not self._end_start(gone):
             self.end(BROWSER_CLOSED)
 
     def _page_closed(self, page: Page) -> None:
