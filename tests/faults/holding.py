@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wwauth.backup import BackupEngine, _holder
-from wwauth.backup._remote import Remote
 from wwauth.backup.lease import LeaseKeeper
 from wwauth.errors import LeaseLost, SessionInUse, StoreError
 from wwauth.stores import FileSystemStore
@@ -166,7 +165,7 @@ class Host:
         self.ended = True
 
     async def _one_tenure(self) -> None:
-        keeper = LeaseKeeper(Remote(self.store, SESSION), SESSION, ttl=self.job["ttl"], on_lost=lambda _: None)
+        keeper = LeaseKeeper(self.store, SESSION, ttl=self.job["ttl"], on_lost=lambda _: None)
         tell("taking")
         fence = 0
         try:

@@ -15,7 +15,6 @@ import pytest_asyncio
 from wwauth.backup import BackupEngine
 from wwauth.backup import lease as lease_module
 from wwauth.backup._holder import end, lives, new_holder
-from wwauth.backup._remote import Remote
 from wwauth.backup.lease import LeaseKeeper, has_leases
 from wwauth.errors import LeaseLost, SessionInUse, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
@@ -56,7 +55,7 @@ class Keepers:
         self.lost: asyncio.Queue[LeaseLost] = asyncio.Queue()
 
     def __call__(self, store: Store, ttl: float = TTL) -> LeaseKeeper:
-        keeper = LeaseKeeper(Remote(store, SESSION), SESSION, ttl=ttl, on_lost=self.lost.put_nowait)
+        keeper = LeaseKeeper(store, SESSION, ttl=ttl, on_lost=self.lost.put_nowait)
         self.all.append(keeper)
         return keeper
 
@@ -114,11 +113,10 @@ async def test_another_host_is_waited_for_as_long_as_its_lease_may_last(keepers:
 async def test_what_a_dead_process_of_this_machine_left_is_not_waited_for(keepers: Keepers, tmp_path: Path) -> None:
     code = (
         "import asyncio, os, sys\n"
-        "from wwauth.backup._remote import Remote\n"
         "from wwauth.backup.lease import LeaseKeeper\n"
         "from wwauth.stores import FileSystemStore\n"
         "async def main():\n"
-        f"    keeper = LeaseKeeper(Remote(FileSystemStore(sys.argv[1]), {SESSION!r}), {SESSION!r}, ttl=3600, on_lost=print)\n"
+        f"    keeper = LeaseKeeper(FileSystemStore(sys.argv[1]), {SESSION!r}, ttl=3600, on_lost=print)\n"
         "    print((await keeper.take()).fence, flush=True)\n"
         "    os._exit(1)\n"
         "asyncio.run(main())\n"

@@ -12,7 +12,6 @@ from filelock import FileLock
 
 from wwauth.backup import BackupEngine, _holder
 from wwauth.backup._holder import lives, new_holder
-from wwauth.backup._remote import Remote
 from wwauth.backup.lease import LeaseKeeper
 from wwauth.errors import LeaseLost, SessionCorrupted, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
@@ -63,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
 async def lost(store: Store) -> tuple[LeaseKeeper, LeaseLost]:
     """Take a lease, and return with the error that its holder is told in the end."""
     told: asyncio.Queue[LeaseLost] = asyncio.Queue()
-    keeper = LeaseKeeper(Remote(store, SESSION), SESSION, ttl=TTL, on_lost=told.put_nowait)
+    keeper = LeaseKeeper(store, SESSION, ttl=TTL, on_lost=told.put_nowait)
     await keeper.take()
     return keeper, await asyncio.wait_for(told.get(), 60)
 
@@ -109,12 +108,12 @@ async def test_a_lock_that_does_not_come_free_is_not_waited_for_longer_than_the_
 ) -> None:
     monkeypatch.setattr(_filelease, "_LOCK_TIMEOUT", 3600)
     told: asyncio.Queue[LeaseLost] = asyncio.Queue()
-    keeper = LeaseKeeper(Remote(FileSystemStore(tmp_path), SESSION), SESSION, ttl=TTL, on_lost=told.put_nowait)
+    keeper = LeaseKeeper(FileSystemStore(tmp_path), SESSION, ttl=TTL, on_lost=told.put_nowait)
     await keeper.take()
     with locked(tmp_path):
         error = await asyncio.wait_for(told.get(), 60)
         assert "in time" in str(error)
-        waiting = LeaseKeeper(Remote(FileSystemStore(tmp_path), SESSION), SESSION, ttl=TTL, on_lost=told.put_nowait)
+        waiting = LeaseKeeper(FileSystemStore(tmp_path), SESSION, ttl=TTL, on_lost=told.put_nowait)
         with pytest.raises(StoreUnavailable):
             await asyncio.wait_for(waiting.take(), 60)
     await keeper.release()
@@ -127,7 +126,7 @@ async def test_a_release_that_is_cancelled_leaves_no_lease_that_nobody_renews() 
         await never.wait()
 
     store = Leasing(release=hang)
-    keeper = LeaseKeeper(Remote(store, SESSION), SESSION, ttl=60, on_lost=lambda _: None)
+    keeper = LeaseKeeper(store, SESSION, ttl=60, on_lost=lambda _: None)
     before = await keeper.take()
     releasing = asyncio.create_task(keeper.release())
     await asyncio.sleep(0)
@@ -154,7 +153,7 @@ async def test_a_lease_that_was_long_in_coming_is_renewed_before_it_is_used() ->
             lease.__class__ = Entered
             return lease
 
-    keeper = LeaseKeeper(Remote(store := Slow(), SESSION), SESSION, ttl=TTL, on_lost=lambda _: None)
+    keeper = LeaseKeeper(store := Slow(), SESSION, ttl=TTL, on_lost=lambda _: None)
     await keeper.take()
     assert store.calls == ["renew"]
     await keeper.release()
@@ -194,7 +193,7 @@ async def test_of_two_who_find_a_dead_holder_the_slower_one_waits_for_the_other(
         return False
 
     monkeypatch.setattr("wwauth.backup.lease.lives", lives_and_is_overtaken)
-    keeper = LeaseKeeper(Remote(store, SESSION), SESSION, ttl=60, on_lost=lambda _: None)
+    keeper = LeaseKeeper(store, SESSION, ttl=60, on_lost=lambda _: None)
     assert (await keeper.take()).fence == 8
     await keeper.release()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ._remote import Remote
 from .lease import LeaseKeeper, has_leases
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ async def holding(store: Store, session: str) -> AsyncIterator[Lease | None]:
     if not has_leases(store):
         yield None
         return
-    keeper = LeaseKeeper(Remote(store, session), session, ttl=_TTL, on_lost=lambda _: None)
+    keeper = LeaseKeeper(store, session, ttl=_TTL, on_lost=lambda _: None)
     lease = await keeper.take()
     try:
         yield lease

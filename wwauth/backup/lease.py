@@ -11,12 +11,12 @@ from .._clock import clock
 from ..abc import StoreFeatures
 from ..errors import LeaseLost, SessionInUse, StoreUnavailable, WWAuthError
 from ._holder import end, lives, new_holder
+from ._remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from ..abc import Lease, Store
-    from ._remote import Remote
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class LeaseKeeper:
     has taken it, `on_lost` is called with a `LeaseLost`, once, and the holder has to stop.
 
     Args:
-        remote: The store that has leases.
+        store: A store that has leases.
         session: The name there.
         ttl: For how many seconds a lease lasts that is not renewed: so long, at most, the next holder waits after a crash.
         on_lost: Called when it was lost.
     """
 
-    def __init__(self, remote: Remote, session: str, *, ttl: float, on_lost: Callable[[LeaseLost], object]) -> None:
-        self._remote = remote
+    def __init__(self, store: Store, session: str, *, ttl: float, on_lost: Callable[[LeaseLost], object]) -> None:
+        self._remote = Remote(store, session)
         self._session = session
         self._ttl = ttl
         self._on_lost = on_lost

@@ -13,7 +13,6 @@ from .._store import check_store
 from .._threads import in_thread
 from ..abc import AuthenticationNeeded
 from ..backup import BackupEngine, BackupSchedule
-from ..backup._remote import Remote
 from ..backup.engine import check_generations
 from ..backup.layout import has_origin
 from ..backup.lease import LeaseKeeper, has_leases
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..abc import Store
-    from ..backup import BackupReport, RestoreReport
+    from ..backup import BackupReport
     from ..client import Client
 
 __all__ = ["BackupStatus", "RemoteAuth"]
@@ -161,8 +160,7 @@ class RemoteAuth(ProfileStrategy):
             work_dir=self.data_path,
         )
         if self._wants_lease and has_leases(self._store):
-            remote = Remote(self._store, self.session)
-            self._keeper = LeaseKeeper(remote, self.session, ttl=self._lease_ttl, on_lost=client.fail)
+            self._keeper = LeaseKeeper(self._store, self.session, ttl=self._lease_ttl, on_lost=client.fail)
 
     @property
     def status(self) -> BackupStatus:
@@ -193,12 +191,11 @@ class RemoteAuth(ProfileStrategy):
             await self._take()
             await self._engine.recover(self._profile)
             damage = await asyncio.to_thread(self._damage)
-            self._engine.chromium = await self.client.browser_version()
             if self._older:
                 await self._restore_older()
             elif await self._wants_restore(damaged=damage is not None):
                 aside = await self._out_of_the_way(damage)
-                await self._restored(await self._engine.restore(self._profile), *([str(aside)] if aside else []))
+                await self._restore_from_store(None, *([str(aside)] if aside else []))
             elif damage is not None:
                 self._on_trial = None
                 self.client.emit(Event.ERROR, await self._out_of_the_way(damage))
@@ -206,7 +203,10 @@ class RemoteAuth(ProfileStrategy):
                 self._on_trial = math.inf if await asyncio.to_thread(lambda: self._marker.holds_login) else None
             await in_thread(lambda _: self._prepare())
 
-    async def _restored(self, report: RestoreReport, *notes: str) -> None:
+    async def _restore_from_store(self, generation: int | None, *notes: str) -> None:
+        """Restore the newest generation that is whole, or the one that is named, and tell; `notes` go into the report."""
+        self._engine.chromium = await self.client.browser_version()
+        report = await self._engine.restore(self._profile, generation)
         self._on_trial = report.generation
         await asyncio.to_thread(self._marker.write, generation=report.generation)
         self.client.emit(Event.RESTORED, replace(report, notes=(*report.notes, *notes)))
@@ -217,11 +217,10 @@ class RemoteAuth(ProfileStrategy):
         while self._older:
             number = self._older.pop(0)
             try:
-                report = await self._engine.restore(self._profile, number)
+                await self._restore_from_store(number, *notes)
             except SessionCorrupted as exc:
                 notes.append(f"generation {number}: {exc}")
             else:
-                await self._restored(report, *notes)
                 return
 
     async def _older_generations(self) -> list[int]:
