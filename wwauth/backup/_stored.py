@@ -210,9 +210,7 @@ async def delete_session(
     if index is not None:
         kept = tuple(generation for generation in index.generations if keep(generation))
         names = (names | index.names()) - referenced(kept)
-        path = room / "index.zip"
-        await in_thread(lambda _: write_index(replace(index, generations=kept, garbage=dict.fromkeys(names)), path))
-        await remote.save(session, path)
+        await save_index(remote, replace(index, generations=kept, garbage=dict.fromkeys(names)), room)
         if kept:
             await sweep(remote, session, names)
             return
@@ -232,22 +230,15 @@ async def save_index(remote: Remote, index: Index, room: Path) -> tuple[Stored, 
     """
     if remote.lease is not None:
         index = replace(index, fence=remote.lease.fence)
-    path, back = room / "index.zip", room / "index-back.zip"
+    path = room / "index.zip"
     try:
         written = await in_thread(lambda _: write_index(index, path))
         if await in_thread(lambda _: read_index(path, session=index.session)) != index:
             raise SnapshotFailed(f"the index of {index.session} would not be read as it was meant; nothing was committed")
         await remote.save(index.session, path)
-        try:
-            await remote.extract(index.session, back, most=len(written))
-            same = await in_thread(lambda _: back.read_bytes() == written)
-        except (SessionCorrupted, SessionNotFound) as exc:
-            raise StoreUnavailable(f"the store did not keep the index of {index.session}: {exc}") from exc
-        if not same:
-            raise StoreUnavailable(f"the store did not keep the index of {index.session}: other bytes came back")
+        await read_back(remote, index.session, path, room)
     finally:
-        for each in (path, back):
-            await asyncio.to_thread(each.unlink, missing_ok=True)
+        await asyncio.to_thread(path.unlink, missing_ok=True)
     return Stored(index=index, digest=hashlib.sha256(written).hexdigest()), len(written)
 
 
@@ -264,11 +255,11 @@ async def read_back(remote: Remote, name: str, saved: Path, room: Path) -> None:
         await remote.extract(name, back, most=saved.stat().st_size)
         same = await in_thread(lambda stop: same_bytes(saved, back, check=stop.check))
     except (SessionCorrupted, SessionNotFound) as exc:
-        raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: {exc}") from exc
+        raise StoreUnavailable(f"the store did not keep {name}: {exc}") from exc
     finally:
         await asyncio.to_thread(back.unlink, missing_ok=True)
     if not same:
-        raise StoreUnavailable(f"the store did not keep {name}, so nothing was committed: other bytes came back")
+        raise StoreUnavailable(f"the store did not keep {name}: other bytes came back")
 
 
 def plain_generation(contents: Contents) -> StoredGeneration:
