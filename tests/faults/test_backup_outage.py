@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wwauth.abc import Store
 from wwauth.backup import BackupEngine, BackupReport, BackupSchedule
 from wwauth.errors import StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 
 from ..unit.profiles import INDEXED_DB, ORIGIN, frame, make_profile
+from ..unit.test_backup_engine import Faulty
 from .killed import contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from wwauth.abc import Store
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -61,11 +63,11 @@ class _Selector(selectors.DefaultSelector):
         return events
 
 
-class Down(Store):
+class Down(Faulty):
     """A store that refuses each call between two moments, after a while; notes when it was called."""
 
     def __init__(self, since: float, until: float, *, silent: float = 0.0) -> None:
-        self.inner = MemoryStore()
+        super().__init__(MemoryStore())
         self.since, self.until, self.silent = since, until, silent
         self.calls: list[float] = []
 
@@ -75,19 +77,7 @@ class Down(Store):
         if self.since <= now < self.until:
             await asyncio.sleep(self.silent)
             raise ConnectionError("connection refused")
-        return await getattr(self.inner, verb)(**arguments)
-
-    async def session_exists(self, *, session: str) -> bool:
-        return bool(await self._call("session_exists", session=session))
-
-    async def save(self, *, session: str, path: Path) -> None:
-        await self._call("save", session=session, path=path)
-
-    async def extract(self, *, session: str, path: Path) -> None:
-        await self._call("extract", session=session, path=path)
-
-    async def delete(self, *, session: str) -> None:
-        await self._call("delete", session=session)
+        return await super()._call(verb, **arguments)
 
 
 class Login:

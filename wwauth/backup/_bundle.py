@@ -108,8 +108,7 @@ def _open(path: Path) -> SessionFile:
         raise HostileArchive(f"{shown(compressed[0].path)} is compressed by method {compressed[0].method}, which no export is")
     entries = {entry.path.removesuffix(_SUFFIX): entry for entry in found}
     splits = {name: split_pack_name(name) for name in entries}
-    owners = {split[0] for split in splits.values() if split is not None}
-    session = next((name for name, split in splits.items() if split is None or name in owners), "")
+    session = next((name for name, split in splits.items() if split is None), "")
     if any(split is None or split[0] != session for name, split in splits.items() if name != session):
         raise HostileArchive(f"its {len(entries)} archives are not those of one session")
     try:

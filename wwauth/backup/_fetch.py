@@ -56,8 +56,8 @@ class Fetcher:
         room: Path,
         *,
         validate: Callable[[Path, StoredGeneration], tuple[str, ...]],
-        backend: Backend | None,
-        chromium: int | None,
+        backend: Backend | None = None,
+        chromium: int | None = None,
     ) -> None:
         self._remote = remote
         self._session = session

@@ -54,7 +54,7 @@ class Publisher:
         moved, names = self._renamed(index, before.generation, recipients)
         try:
             await self._announce(before, set(names.values()))
-            for pack in sorted({pack for g in index.generations for pack in g.packs()}, key=lambda pack: pack.name):
+            for pack in sorted(index.packs(), key=lambda pack: pack.name):
                 await self._copy(pack, names[pack.name], index.session, source, before)
             now = before if before.plain or before.damage else await self._look()
             self._refuse_moved(before, now)
@@ -93,7 +93,7 @@ class Publisher:
         shift = max(0, floor + 1 - index.generations[-1].number)
         if index.generations[0].number + shift >= 10**NUMBER_DIGITS // 2:
             raise SessionCorrupted(f"generation {index.generations[0].number} of {index.session}: no backup has that number")
-        packs = {pack for generation in index.generations for pack in generation.packs()}
+        packs = index.packs()
         names: dict[PackName, PackName] = {}
         for pack in packs:
             while (name := PackName(pack.name.generation + shift, new_token())) in names.values():

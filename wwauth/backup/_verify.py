@@ -95,7 +95,7 @@ class Verifier:
 
         target = self._room / "profile"
         # Any storage, any browser: whether one at hand could open it is another question.
-        fetcher = Fetcher(self._remote, self._session, self._room, validate=validate, backend=None, chromium=None)
+        fetcher = Fetcher(self._remote, self._session, self._room, validate=validate)
         problem: WWAuthError | None = None
         notes: tuple[str, ...] = ()
         try:

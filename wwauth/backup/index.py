@@ -144,6 +144,10 @@ class Index:
         """The newest generation, or None."""
         return self.generations[0] if self.generations else None
 
+    def packs(self) -> set[Pack]:
+        """Return the packs that a generation needs."""
+        return {pack for generation in self.generations for pack in generation.packs()}
+
     def names(self) -> set[PackName]:
         """Return the names of all packs that may be there."""
         return self.live() | self.garbage.keys()

@@ -105,11 +105,8 @@ async def _listed(store: Store, names: list[str] | None) -> list[_Listed]:
     except Exception as exc:
         raise StoreUnavailable(f"{type(store).__name__}.list_sessions() failed: {type(exc).__name__}") from exc
     sessions: dict[str, _Listed] = {}
-    splits = {name: split_pack_name(name) for name in sorted(infos)}
-    # A name that looks like a pack's and has packs of its own is a session's.
-    owners = {split[0] for split in splits.values() if split is not None}
-    for name, split in splits.items():
-        if split is None or name in owners:
+    for name in sorted(infos):
+        if (split := split_pack_name(name)) is None:
             sessions.setdefault(name, _Listed(name)).own = infos[name]
         else:
             sessions.setdefault(split[0], _Listed(split[0])).packs.append(infos[name])
@@ -136,7 +133,7 @@ async def _look(store: Store, listed: _Listed, work_dir: Path | None) -> StoredS
             size = stored.size
             if stored.index is not None:
                 archive, generations = "packs", stored.index.generations
-                size += sum(pack.size for pack in {pack for generation in generations for pack in generation.packs()})
+                size += sum(pack.size for pack in stored.index.packs())
             elif stored.plain is not None:
                 archive, generations = "whatsapp-web.js", (plain_generation(stored.plain.contents),)
             elif problem is None:

@@ -177,7 +177,7 @@ async def _check_whole(source: SessionFile, file: Path, room: Path, origin: str 
 async def _write_bundle(remote: Remote, index: Index, out: Path, room: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Write all generations whose packs are whole, and the index of those."""
     bad: dict[Pack, str] = {}
-    packs = sorted({pack for generation in index.generations for pack in generation.packs()}, key=lambda pack: pack.name)
+    packs = sorted(index.packs(), key=lambda pack: pack.name)
     path = room / "pack.zip"
     writer = await asyncio.to_thread(BundleWriter, out)
     try:
@@ -211,7 +211,7 @@ async def _write_plain(remote: Remote, index: Index, out: Path, room: Path) -> t
         validate_profile(target)
         return notes
 
-    got = await Fetcher(remote, index.session, room, validate=validate, backend=None, chromium=None).fetch(index, profile, None)
+    got = await Fetcher(remote, index.session, room, validate=validate).fetch(index, profile, None)
 
     def pack(stop: Stop) -> None:
         stamp = Stamp(got.generation.number, tree_digest(profile, check=stop.check))
