@@ -9,11 +9,12 @@ PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 unexport PYTHONPATH PYTHONHOME
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench soak chromium clean
+.PHONY: help demo test servers check bench soak chromium clean
 
 help:
 	@echo 'make demo    link, lose the disk, come back without a QR code: on the simulator'
 	@echo 'make test    the test suite'
+	@echo 'make servers the real servers that the tests of the stores run against (Debian packages; a few from pip)'
 	@echo 'make check   ruff, mypy --strict for Linux, Windows and macOS, packaging'
 	@echo 'make bench   the benchmarks, side by side with whatsapp-web.js'
 	@echo 'make soak    the long tests'
@@ -33,6 +34,9 @@ check: $(INSTALLED)
 	$(PYTHON) -m mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(PYTHON) -m mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(PYTHON) -m pytest tests/unit/test_packaging.py
+
+servers:
+	bash scripts/servers.sh
 
 bench: chromium tests/interop/node_modules
 	$(PYTHON) benchmarks/backup.py
@@ -60,6 +64,6 @@ tests/interop/node_modules: tests/interop/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info stores/*.egg-info tests/interop/node_modules
+	rm -rf $(VENV) .servers build dist *.egg-info stores/*.egg-info tests/interop/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,11 @@ _SESSION = re.compile(r"[-_A-Za-z0-9]+(?:\.[-_A-Za-z0-9]+)*")
 
 # A client id grows by a prefix before it, a session's name by what a pack's adds (docs/format.md) and a temporary file's:
 # 255 bytes is what file systems allow.
-_MAX_SESSION, _MAX_CLIENT_ID = 200, 160
+MAX_SESSION, _MAX_CLIENT_ID = 200, 160
+
+# What a pack's name adds to the session's: two dots, the generation's number, its writer's token (docs/format.md).
+WRITER_DIGITS, NUMBER_DIGITS = 8, 10
+_PACK = re.compile(rf"(.+)\.([1-9][0-9]{{0,{NUMBER_DIGITS - 1}}})\.([0-9a-f]{{{WRITER_DIGITS}}})")
 
 
 def check_client_id(value: object) -> str | None:
@@ -38,7 +42,13 @@ def check_session_name(value: object) -> str:
         ConfigurationError: Not a string, empty, too long, a character outside the alphabet, or an empty part between
         dots.
     """
-    return _check(value, _SESSION, _MAX_SESSION, "session", "ASCII letters, digits, '_', '-' and single dots between them")
+    return _check(value, _SESSION, MAX_SESSION, "session", "ASCII letters, digits, '_', '-' and single dots between them")
+
+
+def pack_name_parts(name: str) -> tuple[str, str, str] | None:
+    """Return the session, the number and the token that a pack's name is made of; None: it is no pack's name."""
+    match = _PACK.fullmatch(name)
+    return None if match is None else (match[1], match[2], match[3])
 
 
 def _check(value: object, pattern: re.Pattern[str], longest: int, what: str, alphabet: str) -> str:

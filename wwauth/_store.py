@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from .abc import SessionInfo, Store
 
 _METHODS = ("session_exists", "save", "extract", "delete")
 
@@ -19,7 +25,17 @@ def check_store(store: object, *, needed_by: str) -> None:
         )
 
 
-def takes_fence(store: object) -> bool:
+def takes_fence(store: Store) -> bool:
     """Tell whether `save` and `delete` know the word: a subclass of a store with leases may have its own, as older ones do."""
-    methods = [inspect.signature(getattr(store, name)).parameters for name in ("save", "delete")]
-    return all("fence" in names or any(p.kind is p.VAR_KEYWORD for p in names.values()) for names in methods)
+    return _knows(store.save, "fence") and _knows(store.delete, "fence")
+
+
+def list_stored(store: Store, *, prefix: str, packs: bool) -> AsyncIterator[SessionInfo]:
+    """Return the listing of a store that has one; a plug-in's may know nothing of packs, and tells all then."""
+    listing: Callable[..., AsyncIterator[SessionInfo]] = store.list_sessions
+    return listing(prefix=prefix, packs=packs) if _knows(listing, "packs") else listing(prefix=prefix)
+
+
+def _knows(method: Callable[..., object], word: str) -> bool:
+    names = inspect.signature(method).parameters
+    return word in names or any(p.kind is p.VAR_KEYWORD for p in names.values())

@@ -139,11 +139,13 @@ class StoreFeatures:
         listing: `list_sessions` works.
         leases: `lease` works, and `save` and `delete` take `fence=`.
         encrypted: Archives are encrypted before they are kept.
+        remote: Archives leave this machine: a login that is not encrypted can be read, and used, where it is kept.
     """
 
     listing: bool = False
     leases: bool = False
     encrypted: bool = False
+    remote: bool = False
 
 
 class Lease(abc.ABC):
@@ -232,7 +234,12 @@ class Store(abc.ABC):
         """Delete the archive; a name that is not there is no error. When it returns, `session_exists` is False."""
 
     def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
-        """Iterate over what is stored under names that begin with `prefix`; only where `features.listing` is true."""
+        """
+        Iterate over what is stored under names that begin with `prefix`; only where `features.listing` is true.
+
+        wwauth's own stores leave out packs, the parts of a backup that lie beside their session (docs/format.md), unless
+        they are asked with `packs=True`. A store that does not know the word tells all.
+        """
         raise ConfigurationError(f"{type(self).__name__} cannot list its sessions (prefix {prefix!r})")
 
     def lease(self, *, session: str, holder: str, ttl: float) -> Lease:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wwauth._age import load_identities, load_recipients
 from wwauth._files import PRIVATE_DIR, PRIVATE_FILE, remove_tree, sweep_temporaries, temporary_sibling
 from wwauth._names import check_session_name
-from wwauth._store import check_store, takes_fence
+from wwauth._store import check_store, list_stored, takes_fence
 from wwauth._threads import Stop, in_thread
 from wwauth.abc import Lease, SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, DecryptionFailed, StoreError, StoreUnavailable
@@ -152,11 +152,11 @@ class EncryptedStore(Store):
         """Delete the archive; a name that is not there is no error. `fence` is the inner store's."""
         await self._inner.delete(session=check_session_name(session), **self._given(fence))
 
-    def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
+    def list_sessions(self, *, prefix: str = "", packs: bool = False) -> AsyncIterator[SessionInfo]:
         """Iterate over what the inner store keeps, with the sizes of the encrypted archives."""
         if not self.features.listing:
             raise ConfigurationError(f"{type(self._inner).__name__} cannot list its sessions (prefix {prefix!r})")
-        return self._inner.list_sessions(prefix=prefix)
+        return list_stored(self._inner, prefix=prefix, packs=packs)
 
     def lease(self, *, session: str, holder: str, ttl: float) -> Lease:
         """Return the inner store's lease."""

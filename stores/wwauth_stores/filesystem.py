@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from wwauth._files import make_private_dir, replacing, sweep_temporaries, sync_dir
-from wwauth._names import check_session_name
+from wwauth._names import check_session_name, pack_name_parts
 from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, SessionNotFound, StoreUnavailable
@@ -171,9 +171,9 @@ class FileSystemStore(Store):
         """Return a lease on a name, for `ttl` seconds unless it is renewed."""
         return StoreLease(self._leases, session=session, holder=holder, ttl=ttl)
 
-    async def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
+    async def list_sessions(self, *, prefix: str = "", packs: bool = False) -> AsyncIterator[SessionInfo]:
         """
-        Iterate, in the order of their names, over what is stored under names that begin with `prefix`.
+        Iterate, in the order of their names, over what is stored under names that begin with `prefix`; `packs`: those, too.
 
         Raises:
             StoreUnavailable, StoreDenied: The folder does not answer.
@@ -185,7 +185,8 @@ class FileSystemStore(Store):
                 return sorted(self._scan(prefix), key=lambda info: info.session) if self._look() else []
 
         for info in await in_thread(scan):
-            yield info
+            if packs or not pack_name_parts(info.session):
+                yield info
 
     def _archive(self, session: str) -> Path:
         return self._folder / f"{check_session_name(session)}{_SUFFIX}"

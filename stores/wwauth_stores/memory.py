@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from wwauth._names import check_session_name
+from wwauth._names import check_session_name, pack_name_parts
 from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import SessionNotFound
@@ -142,11 +142,11 @@ class MemoryStore(Store):
         """Return a lease on a name, for `ttl` seconds unless it is renewed."""
         return StoreLease(self._leases, session=session, holder=holder, ttl=ttl)
 
-    async def list_sessions(self, *, prefix: str = "") -> AsyncIterator[SessionInfo]:
-        """Iterate, in the order of their names, over what is stored under names that begin with `prefix`."""
+    async def list_sessions(self, *, prefix: str = "", packs: bool = False) -> AsyncIterator[SessionInfo]:
+        """Iterate, in the order of their names, over what lies under names that begin with `prefix`; `packs`: those, too."""
         check_prefix(prefix)
         for name in sorted(self._archives):
             # Asked again: whoever iterates may delete as it goes.
             archive = self._archives.get(name)
-            if archive is not None and name.startswith(prefix):
+            if archive is not None and name.startswith(prefix) and (packs or not pack_name_parts(name)):
                 yield archive.info

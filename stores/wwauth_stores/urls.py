@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_store"]
 
-_LATER = ("sqlite", "postgresql", "mysql", "mariadb", "mongodb", "redis", "s3", "gs", "az")
-
 
 def open_store(url: str) -> Store:
     """
@@ -25,12 +24,14 @@ def open_store(url: str) -> Store:
 
     - `file:backups`, `file:///var/lib/backups`, `file:///C:/backups`: a `FileSystemStore` on that folder, with
       percent-encoding as in every URL (a space is `%20`);
-    - `memory:`: a new `MemoryStore`, empty and shared with nobody.
+    - `memory:`: a new `MemoryStore`, empty and shared with nobody;
+    - what else there is: what follows is for the `from_url` of the class, which says more.
 
     A scheme may name its driver after a plus sign. What the returned store opens, its `close()` closes.
 
     Raises:
         ConfigurationError: Not a URL of a store that this version has. Passwords in it do not reach the message.
+        MissingDependency: A driver is not installed; the message names the extra.
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"invalid store URL of type {type(url).__name__}: give text, such as 'file:backups'")
@@ -40,10 +41,10 @@ def open_store(url: str) -> Store:
         if kind != scheme.lower():
             raise ConfigurationError(f"invalid store URL {redact_url(url)!r}: {kind!r} has no drivers to choose from")
         return _OPENERS[kind](url, rest)
-    if colon and kind in _LATER:
-        raise ConfigurationError(
-            f"this version of wwauth has no store for {kind!r} URLs: use one of {_known()}, or write a Store of your own"
-        )
+    if colon and kind in _CLASSES:
+        module, name = _CLASSES[kind]
+        opened: Store = getattr(importlib.import_module(module), name).from_url(url)
+        return opened
     hint = "a folder is written file:backups or file:///var/lib/backups"
     if colon and len(scheme) == 1 and scheme.isalpha():
         hint = f"a folder is written file:///{scheme}:/backups"
@@ -112,7 +113,10 @@ def _open_memory(url: str, rest: str) -> Store:
 
 
 def _known() -> str:
-    return ", ".join(f"{name}:" for name in _OPENERS)
+    return ", ".join(f"{name}:" for name in (*_OPENERS, *_CLASSES))
 
 
 _OPENERS: dict[str, Callable[[str, str], Store]] = {"file": _open_file, "memory": _open_memory}
+
+# Where the class is whose `from_url` takes the rest; each is loaded with its first use.
+_CLASSES: dict[str, tuple[str, str]] = {}

@@ -155,7 +155,7 @@ class Walk:
 
     async def packs(self) -> set[str]:
         """Return the names of the packs in the store."""
-        return {info.session async for info in self.store.list_sessions()} - {SESSION}
+        return {info.session async for info in self.store.list_sessions(packs=True)} - {SESSION}
 
     async def needed(self) -> set[str]:
         """Return the names of the packs that a generation needs."""
@@ -227,7 +227,7 @@ async def delete(it: Walk, fault: tuple[int, str, str] | None) -> None:
     else:
         it.broken.left = -1
         it.committed = None
-        assert {info.session async for info in it.store.list_sessions()} <= it.orphans
+        assert {info.session async for info in it.store.list_sessions(packs=True)} <= it.orphans
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -92,7 +92,7 @@ async def test_every_one_of_many_sessions_is_restored(tmp_path: Path) -> None:
         profile = make_profile(tmp_path / "before" / name)
         (profile / BLOBS / "1" / "00" / "2").write_text(name)
         await engine_on(store, name).save(profile)
-    listed = [info.session async for info in store.list_sessions(prefix="RemoteAuth-")]
+    listed = [info.session async for info in store.list_sessions(prefix="RemoteAuth-", packs=True)]
     assert sorted(name for name in listed if "." not in name) == sorted(names)
     for name in names:
         profile = tmp_path / "after" / name
@@ -104,7 +104,7 @@ async def test_a_session_is_moved_from_one_store_to_another(tmp_path: Path) -> N
     here, there = FileSystemStore(tmp_path / "store"), MemoryStore()
     profile = make_profile(tmp_path / "RemoteAuth")
     await engine_on(here, "RemoteAuth").save(profile)
-    for name in [info.session async for info in here.list_sessions(prefix="RemoteAuth")]:
+    for name in [info.session async for info in here.list_sessions(prefix="RemoteAuth", packs=True)]:
         await here.extract(session=name, path=tmp_path / "moving.zip")
         await there.save(session=name, path=tmp_path / "moving.zip")
         await here.delete(session=name)

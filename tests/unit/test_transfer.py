@@ -51,8 +51,8 @@ def profile(tmp_path: Path) -> Path:
     return make_profile(tmp_path / "data" / SESSION, table=b"".join(b"%d." % n for n in range(50_000)), log=[b"x" * 100])
 
 
-async def names(store: Store) -> list[str]:
-    return [info.session async for info in store.list_sessions()]
+async def names(store: FileSystemStore | MemoryStore) -> list[str]:
+    return [info.session async for info in store.list_sessions(packs=True)]
 
 
 async def back(store: Store, session: str, tmp_path: Path) -> dict[str, bytes]:

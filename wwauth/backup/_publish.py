@@ -10,12 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from .._names import NUMBER_DIGITS
 from .._threads import in_thread
 from ..errors import LeaseLost, SessionCorrupted, StoreUnavailable, WWAuthError
 from ._packed import new_token
 from ._stored import look, read_back, save_index, sweep
 from .archive import Stamp, look_into_archive
-from .index import NUMBER_DIGITS, Index, Pack, PackName
+from .index import Index, Pack, PackName
 from .packs import verify_pack
 
 if TYPE_CHECKING:

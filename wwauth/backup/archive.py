@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._files import remove_tree
+from .._names import NUMBER_DIGITS
 from ..errors import ConfigurationError, SessionCorrupted, SnapshotFailed
 from ._io import CHUNK, create_private, list_tree, make_dirs, write_all
 from ._paths import HostileArchive, shown
 from ._zipread import Limits, read_directory, read_entry
-from .index import NUMBER_DIGITS
 from .layout import INDEXED_DB, LOCAL_STORAGE, SQLITE_LOCAL_STORAGE
 
 try:

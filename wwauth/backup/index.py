@@ -6,28 +6,23 @@ What the index of a session in packs tells: which generations there are, and whe
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from .._names import MAX_SESSION, NUMBER_DIGITS, WRITER_DIGITS, pack_name_parts
 from ..errors import SessionCorrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-# What a pack's name adds to the session's: two dots, a number, a token. The longest name that a store takes has 200.
-WRITER_DIGITS, NUMBER_DIGITS = 8, 10
-LONGEST_SESSION = 200 - 2 - WRITER_DIGITS - NUMBER_DIGITS
+LONGEST_SESSION = MAX_SESSION - 2 - WRITER_DIGITS - NUMBER_DIGITS
 
 # How many generations an index may list, and an engine may keep.
 MOST_GENERATIONS = 100
-_PACK_NAME = re.compile(rf"(.+)\.([1-9][0-9]{{0,{NUMBER_DIGITS - 1}}})\.([0-9a-f]{{{WRITER_DIGITS}}})")
 
 Backend = Literal["leveldb", "sqlite"]
 Kind = Literal["full", "incremental"]
-
-# A session of such a name would be taken for a pack of another one, and deleted with it.
 
 
 class Unusable(SessionCorrupted):
@@ -159,8 +154,8 @@ class Index:
 
 def split_pack_name(name: str) -> tuple[str, PackName] | None:
     """Return the session and the pack that a stored name stands for; None: it is no pack's name."""
-    match = _PACK_NAME.fullmatch(name)
-    return None if match is None else (match[1], PackName(int(match[2]), match[3]))
+    parts = pack_name_parts(name)
+    return None if parts is None else (parts[0], PackName(int(parts[1]), parts[2]))
 
 
 def referenced(generations: Iterable[StoredGeneration]) -> set[PackName]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from .._names import NUMBER_DIGITS, WRITER_DIGITS
 from ..errors import SessionCorrupted
 from ._io import write_private
 from ._paths import HostileArchive, check_collisions, check_path, shown
@@ -23,8 +24,6 @@ from ._zipread import Limits, read_directory, read_entry
 from .archive import holds_login
 from .index import (
     MOST_GENERATIONS,
-    NUMBER_DIGITS,
-    WRITER_DIGITS,
     Backend,
     Index,
     Kind,

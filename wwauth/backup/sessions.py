@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .._names import check_session_name
-from .._store import check_store
+from .._store import check_store, list_stored
 from ..abc import StoreFeatures
 from ..errors import ConfigurationError, DecryptionFailed, SessionCorrupted, SessionNotFound, StoreUnavailable, WWAuthError
 from ._remote import Remote
@@ -98,7 +98,7 @@ async def _listed(store: Store, names: list[str] | None) -> list[_Listed]:
     # A prefix for one name alone: of several, the one listing tells more than many would cost.
     prefix = names[0] if names is not None and len(names) == 1 else ""
     try:
-        async for info in store.list_sessions(prefix=prefix):
+        async for info in list_stored(store, prefix=prefix, packs=True):
             infos[info.session] = info
     except WWAuthError:
         raise

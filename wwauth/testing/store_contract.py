@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import random
 import string
@@ -38,6 +39,8 @@ except ImportError as error:
     raise MissingDependency("StoreContract needs pytest: pip install pytest pytest-asyncio") from error
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from wwauth.abc import Lease, SessionInfo, Store
 
 __all__ = ["StoreContract"]
@@ -270,6 +273,18 @@ class StoreContract:
         if new.revision is not None:
             assert old.revision is not None, "a store counts its writes from the first one, or not at all"
             assert new.revision > old.revision, "the revision grows with every save"
+
+    async def test_packs_are_listed_when_they_are_asked_for(self, store: Store, tmp_path: Path) -> None:
+        """A listing tells sessions; the packs that lie beside them only with `packs=True`."""
+        listing: Callable[..., AsyncIterator[SessionInfo]] = store.list_sessions
+        if not store.features.listing or "packs" not in inspect.signature(listing).parameters:
+            pytest.skip(f"{type(store).__name__} lists no packs apart")
+        pack = "RemoteAuth-a.1.0123abcd"
+        for name in ("RemoteAuth-a", pack):
+            await store.save(session=name, path=_archive(tmp_path))
+        assert set(await _list(store)) == {"RemoteAuth-a"}
+        assert {info.session async for info in listing(packs=True)} == {"RemoteAuth-a", pack}
+        assert {info.session async for info in listing(prefix="RemoteAuth-a.", packs=True)} == {pack}
 
     async def test_what_is_saved_outlives_the_store(self, store: Store, tmp_path: Path) -> None:
         """A store opened anew on the same data holds what the earlier one saved, and deletes it for both."""

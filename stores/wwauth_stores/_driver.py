@@ -1,0 +1,108 @@
+"""What the stores over a database's driver share: their end, their time limits, and what a driver's errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from wwauth.abc import Store
+from wwauth.errors import (
+    ConfigurationError,
+    MissingDependency,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    WWAuthError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+    from typing import Self
+
+_CURES: dict[type[StoreError], str] = {
+    StoreUnavailable: "try again when it answers",
+    StoreDenied: "mend its user's credentials or rights",
+    StoreFull: "make room there",
+    StoreError: "its cause tells more",
+}
+
+
+class DriverStore(Store):
+    """
+    The base of the stores over a database; a subclass says what its driver's errors mean and how its client is closed.
+
+    Args:
+        place: Where it keeps archives, for messages and the repr: no password is in it.
+        owned: The store opened its client itself, and closes it.
+        timeout: For how many seconds one step (a query, a chunk) may take.
+    """
+
+    def __init__(self, place: str, *, owned: bool, timeout: float) -> None:
+        number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if not number or not math.isfinite(timeout) or timeout <= 0:
+            raise ConfigurationError(f"invalid timeout {timeout!r}: use a number of seconds above 0")
+        self._place = place
+        self._owned = owned
+        self._timeout = timeout
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._place!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what the store itself opened, never what it was given; idempotent. It is not to be used afterwards."""
+        if not self._closed:
+            self._closed = True
+            if self._owned:
+                await self._close_client()
+
+    async def _close_client(self) -> None:
+        raise NotImplementedError
+
+    def _meaning(self, error: Exception) -> type[StoreError]:
+        """Return which `StoreError` an error of the driver stands for."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def _step(self, doing: str) -> AsyncIterator[None]:
+        """
+        Do what is within in the store's time, and know the driver's errors; `doing` completes "cannot".
+
+        The driver's own text is not repeated, since it may hold an address with a password: it is the cause.
+        """
+        if self._closed:
+            raise ConfigurationError(f"cannot {doing}: this {self!r} was closed; make a new one")
+        try:
+            async with asyncio.timeout(self._timeout) as bound:
+                yield
+        except WWAuthError:
+            raise
+        except Exception as error:
+            if bound.expired():
+                raise StoreUnavailable(
+                    f"cannot {doing} in {self._place}: no answer within {self._timeout:g} s; {_CURES[StoreUnavailable]}"
+                ) from error
+            kind = self._meaning(error)
+            raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {_CURES[kind]}") from error
+
+
+def load(module: str, *, extra: str, needed_by: str) -> Any:
+    """Import a driver; `MissingDependency` names the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingDependency(f"{needed_by} needs {package}: pip install 'wwauth[{extra}]'") from error

@@ -1,0 +1,139 @@
+"""A real server for tests: on a free loopback port, in a folder of its own, gone with the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Self
+
+_START, _STOP = 60.0, 30.0
+
+
+class Server:
+    """
+    One server process; a subclass says how it is prepared, started and probed.
+
+    `kill()` is SIGKILL, as a crash of the server is; `start()` starts it again on the same port and the same data.
+    """
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"server-{self.name}-"))
+        self.data = self.folder / "data"
+        self.data.mkdir(mode=0o700)
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.prepare()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def prepare(self) -> None:
+        """Make what the first start needs."""
+
+    def command(self) -> Sequence[str | Path]:
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Tell whether it answers; an exception says no, too."""
+        raise NotImplementedError
+
+    def opened(self) -> None:
+        """Do what is to be done after each start, such as making a bucket."""
+
+    def popen_options(self) -> dict[str, Any]:
+        return {}
+
+    def start(self) -> None:
+        assert self._process is None, f"{self.name} runs already"
+        # Not marked as a process of a test: it outlives them, and is ended here.
+        environment = {name: value for name, value in os.environ.items() if name != "WWAUTH_TEST_RUN"}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(part) for part in self.command()],
+                cwd=self.data,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=environment,
+                **self.popen_options(),
+            )
+        deadline = time.monotonic() + _START
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                status = self._process.poll()
+                self.kill()
+                tail = self._log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{self.name} does not start (status {status}):\n{tail}")
+            time.sleep(0.02)
+        self.opened()
+
+    def stop(self) -> None:
+        """End it as its administrator does."""
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._end(signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it hang: it takes connections, and answers nothing."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log"
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(Exception):
+            return self.ready()
+        return False
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        # A crash takes all of its processes at once.
+        group = number == signal.SIGKILL
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number) if group else process.send_signal(number)
+        try:
+            process.wait(_STOP)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
