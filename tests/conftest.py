@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from wwauth.testing import Simulator
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 # Every process that a test starts inherits this, also when its parent has died and it is nobody's child any more.
 _MARK = "WWAUTH_TEST_RUN"
 

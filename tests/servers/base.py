@@ -28,6 +28,9 @@ class Server:
     """
 
     name: ClassVar[str]
+    install: ClassVar[str]
+    """How to get it, for the message of a skipped test."""
+
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self) -> None:
@@ -49,6 +52,15 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @classmethod
+    def found(cls) -> bool:
+        """Tell whether it is installed."""
+        raise NotImplementedError
+
+    def url(self, name: str) -> str:
+        """Return the URL of a store of its own there, for `open_store`; what `name` needs is made."""
+        raise NotImplementedError
 
     def prepare(self) -> None:
         """Make what the first start needs."""
