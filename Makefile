@@ -35,14 +35,15 @@ check: $(INSTALLED)
 	$(PYTHON) -m mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(PYTHON) -m pytest tests/unit/test_packaging.py
 
-servers:
-	bash scripts/servers.sh
+servers: $(INSTALLED)
+	bash scripts/servers.sh $(PYTHON)
 
 bench: chromium tests/interop/node_modules
 	$(PYTHON) benchmarks/backup.py
 
 soak: chromium tests/interop/node_modules
-	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults/test_backup_faults.py tests/unit/test_generations_walk.py $(PYTEST_ARGS)
+	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults/test_backup_faults.py tests/unit/test_generations_walk.py \
+		tests/unit/test_hostile_mutations.py tests/browser/test_handlers.py tests/browser/test_restarts.py $(PYTEST_ARGS)
 
 chromium: $(INSTALLED)
 	@$(PYTHON) scripts/prepare.py chromium

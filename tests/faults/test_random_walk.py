@@ -20,4 +20,4 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize("options", [{}, {"relaunch_on_logout": True, "restart_on_crash": 5}], ids=["plain", "relaunching"])
 async def test_a_walk(tmp_path: Path, launch_options: dict[str, Any], options: dict[str, Any]) -> None:
     async with Simulator(**QUICK) as simulator:
-        await Walk(tmp_path, simulator, launch_options, seed=11, **options).run(20)
+        await Walk(tmp_path, simulator, launch_options, seed=11, **options).run(10)
