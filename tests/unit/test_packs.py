@@ -176,7 +176,7 @@ def refuse(tmp_path: Path, path: Path, pack: Pack, message: str) -> None:
     segment = Segment(pack, "0", 3, hashlib.sha256(b"abc").hexdigest())
     prepare_files(tmp_path / "back", (StoredFile("Default/IndexedDB/f", 3, segment.sha256, (segment,)),))
     with pytest.raises(SessionCorrupted, match=message):
-        unpack(path, pack, [Place("Default/IndexedDB/f", 0, segment)], tmp_path / "back")
+        unpack(path, pack, [Place("Default/IndexedDB/f", 0, segment, alone=True)], tmp_path / "back")
 
 
 def test_a_bomb_with_a_small_claim_is_stopped(tmp_path: Path) -> None:

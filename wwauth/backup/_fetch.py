@@ -11,7 +11,7 @@ from .._files import remove_tree
 from .._threads import in_thread
 from ..errors import ConfigurationError, DecryptionFailed, SessionCorrupted, SessionNotFound
 from ._stored import look
-from .packs import check_digests, places, prepare_files, unpack
+from .packs import check_digests, places, prepare_files, take_out, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +139,7 @@ class Fetcher:
         except SessionCorrupted as exc:
             # Once more: what came back wrong by chance must not cost a generation.
             _log.warning("%s: asked for once more, because: %s", pack.name.of(self._session), exc)
+            await in_thread(lambda _: take_out(wanted, target))
             await self._take_once(pack, wanted, target)
 
     async def _take_once(self, pack: Pack, wanted: list[Place], target: Path) -> None:

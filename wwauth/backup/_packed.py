@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._remote import Remote
     from ._state import ProfileState
     from ._stored import Facts
-    from .index import StoredFile
+    from .index import Pack, StoredFile
 
 _log = logging.getLogger(__name__)
 
@@ -190,7 +190,9 @@ class PackedSession:
         uploaded = await self._announce(name, room, state)
         self._swept.discard(name)
         await self._remote.save(name.of(self._session), packed)
-        await self._read_back(name.of(self._session), packed, room, state)
+        # Not needed any more, and what is read back takes as much room.
+        await asyncio.to_thread(packed.unlink)
+        await self._read_back(pack, room, state)
         return uploaded + pack.size, files
 
     async def _announce(self, name: PackName, room: Path, state: ProfileState) -> int:
@@ -206,13 +208,12 @@ class PackedSession:
             raise _Gone
         return await self._put(replace(index, garbage={**index.garbage, name: None}), room, state)
 
-    async def _read_back(self, name: str, packed: Path, room: Path, state: ProfileState) -> None:
+    async def _read_back(self, pack: Pack, room: Path, state: ProfileState) -> None:
         try:
-            await read_back(self._remote, name, packed, room)
+            await read_back(self._remote, pack.name.of(self._session), room, size=pack.size, sha256=pack.sha256)
         except StoreUnavailable:
             await self._reread(room, state)  # another writer, who went on, deletes what was announced
             raise
-        await asyncio.to_thread(packed.unlink)
 
     def _generation(
         self, number: int, plan: Plan, stored: list[StoredFile], state: ProfileState, facts: Facts

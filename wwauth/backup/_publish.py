@@ -15,7 +15,7 @@ from .._threads import in_thread
 from ..errors import LeaseLost, SessionCorrupted, StoreUnavailable, WWAuthError
 from ._packed import new_token
 from ._stored import look, read_back, save_index, sweep
-from .archive import Stamp, look_into_archive
+from .archive import Stamp, file_digest, look_into_archive
 from .index import Index, Pack, PackName
 from .packs import verify_pack
 
@@ -76,8 +76,9 @@ class Publisher:
         if 0 < stamp.generation <= before.generation:
             stamp = Stamp(before.generation + 1, stamp.content)
             await in_thread(lambda _: _restamp(path, stamp))
+        digest = await in_thread(lambda stop: file_digest(path, check=stop.check))
         await self._remote.save(self._session, path)
-        await read_back(self._remote, self._session, path, self._room)
+        await read_back(self._remote, self._session, self._room, size=path.stat().st_size, sha256=digest)
         if before.index is not None:
             await sweep(self._remote, self._session, before.index.names())
         return (stamp.generation,)
@@ -127,7 +128,7 @@ class Publisher:
             await in_thread(lambda stop: verify_pack(path, pack, check=stop.check))
             await self._remote.save(name.of(self._session), path)
             try:
-                await read_back(self._remote, name.of(self._session), path, self._room)
+                await read_back(self._remote, name.of(self._session), self._room, size=pack.size, sha256=pack.sha256)
             except StoreUnavailable:
                 # Another writer that went on deletes what it finds announced.
                 self._refuse_moved(before, await self._look())

@@ -23,7 +23,6 @@ from ._zipread import Limits
 from .archive import file_digest, look_into_archive
 from .index import Index, StoredGeneration, Unusable, referenced
 from .indexfile import is_index, read_index, write_index
-from .packs import same_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -236,15 +235,16 @@ async def save_index(remote: Remote, index: Index, room: Path) -> tuple[Stored, 
         if await in_thread(lambda _: read_index(path, session=index.session)) != index:
             raise SnapshotFailed(f"the index of {index.session} would not be read as it was meant; nothing was committed")
         await remote.save(index.session, path)
-        await read_back(remote, index.session, path, room)
+        digest = hashlib.sha256(written).hexdigest()
+        await read_back(remote, index.session, room, size=len(written), sha256=digest)
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
-    return Stored(index=index, digest=hashlib.sha256(written).hexdigest()), len(written)
+    return Stored(index=index, digest=digest), len(written)
 
 
-async def read_back(remote: Remote, name: str, saved: Path, room: Path) -> None:
+async def read_back(remote: Remote, name: str, room: Path, *, size: int, sha256: str) -> None:
     """
-    Compare what a store gives under `name` with the archive that was saved there.
+    Compare what a store gives under `name` with the size and the digest of the archive that was saved there.
 
     Raises:
         StoreUnavailable: It did not keep it as it was.
@@ -252,8 +252,8 @@ async def read_back(remote: Remote, name: str, saved: Path, room: Path) -> None:
     """
     back = room / "back.zip"
     try:
-        await remote.extract(name, back, most=saved.stat().st_size)
-        same = await in_thread(lambda stop: same_bytes(saved, back, check=stop.check))
+        await remote.extract(name, back, most=size)
+        same = back.stat().st_size == size and await in_thread(lambda stop: file_digest(back, check=stop.check)) == sha256
     except (SessionCorrupted, SessionNotFound) as exc:
         raise StoreUnavailable(f"the store did not keep {name}: {exc}") from exc
     finally:

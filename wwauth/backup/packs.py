@@ -175,23 +175,14 @@ def verify_pack(path: Path, pack: Pack, *, check: Callable[[], None] = go_on) ->
         raise SessionCorrupted(f"{label} is not what was stored: its digest is not that in the index")
 
 
-def same_bytes(one: Path, other: Path, *, check: Callable[[], None] = go_on) -> bool:
-    """Tell whether two files have the same bytes."""
-    with one.open("rb", buffering=0) as first, other.open("rb", buffering=0) as second:
-        while data := first.read(CHUNK):
-            check()
-            if second.read(CHUNK) != data:
-                return False
-        return not second.read(1)
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a segment's bytes belong."""
+    """Where a segment's bytes belong; `alone`: they are the whole file."""
 
     path: str
     offset: int
     segment: Segment
+    alone: bool
 
 
 def places(files: tuple[StoredFile, ...]) -> dict[Pack, list[Place]]:
@@ -200,18 +191,24 @@ def places(files: tuple[StoredFile, ...]) -> dict[Pack, list[Place]]:
     for file in files:
         offset = 0
         for segment in file.segments:
-            found.setdefault(segment.pack, []).append(Place(file.path, offset, segment))
+            found.setdefault(segment.pack, []).append(Place(file.path, offset, segment, alone=len(file.segments) == 1))
             offset += segment.size
     return found
 
 
 def prepare_files(root: Path, files: tuple[StoredFile, ...]) -> None:
-    """Create the empty files (0600) and their folders (0700) that `unpack` fills, in the new folder `root`."""
+    """
+    Create, in the new folder `root`, all folders (0700), and the empty files (0600) that no single segment makes up.
+
+    `unpack` creates the others as it writes them: with thousands of files, that they are created takes as long as the writing.
+    """
     try:
+        for folder in sorted({(root / file.path).parent for file in files}):
+            make_dirs(folder)
         for file in files:
             with colliding(file.path):
-                make_dirs((root / file.path).parent)
-                create_private(root / file.path).close()
+                if len(file.segments) != 1:
+                    create_private(root / file.path).close()
     except HostileArchive as exc:
         raise SessionCorrupted(f"the index: {exc}") from exc
 
@@ -267,14 +264,29 @@ def _member(members: dict[str, Entry], place: Place) -> Entry:
 
 def _write_segment(path: Path, place: Place, entry: Entry, root: Path, check: Callable[[], None]) -> None:
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as source, (root / place.path).open("r+b", buffering=0) as target:
-        target.seek(place.offset)
+    with path.open("rb", buffering=0) as source, _open_place(root, place) as target:
         for data in read_entry(source, entry):
             check()
             digest.update(data)
             write_to(target, data, root)
     if digest.hexdigest() != place.segment.sha256:
         raise HostileArchive(f"member {entry.path} of {place.path} does not have the digest that the index says")
+
+
+def _open_place(root: Path, place: Place) -> FileIO:
+    if place.alone:
+        with colliding(place.path):
+            return create_private(root / place.path)
+    target = (root / place.path).open("r+b", buffering=0)
+    target.seek(place.offset)
+    return target
+
+
+def take_out(wanted: list[Place], root: Path) -> None:
+    """Delete the files that `unpack` created."""
+    for place in wanted:
+        if place.alone:
+            (root / place.path).unlink(missing_ok=True)
 
 
 def check_digests(root: Path, files: tuple[StoredFile, ...], *, check: Callable[[], None] = go_on) -> None:
