@@ -3,6 +3,8 @@
 /*
  * One save or one restore by unmodified RemoteAuth, measured: node _peer.js '{"verb", "profile", "store"}'
  *
+ * "store" is a folder, or the URL of a MongoDB database, which unmodified wwebjs-mongo keeps it in.
+ *
  * Prints {"seconds", "extra_bytes"}: the time of the strategy's own method, and how far the process's resident memory rose above
  * what it was before the call.
  */
@@ -12,7 +14,8 @@ const path = require('path');
 const { createRequire } = require('module');
 
 const interop = path.resolve(__dirname, '..', 'tests', 'interop');
-const { RemoteAuth } = createRequire(path.join(interop, 'package.json'))('whatsapp-web.js');
+const peer = createRequire(path.join(interop, 'package.json'));
+const { RemoteAuth } = peer('whatsapp-web.js');
 const { FolderStore } = require(path.join(interop, 'folder_store.js'));
 
 // /proc gives the peak since it was reset; elsewhere there is only the peak since the start.
@@ -29,9 +32,20 @@ const reset = () => {
 const main = async () => {
   const { verb, profile, store } = JSON.parse(process.argv[2]);
   const dataPath = path.dirname(profile);
+  let kept;
+  const mongoose = store.startsWith('mongodb') ? peer('mongoose') : null;
+  if (mongoose) {
+    const { MongoStore } = peer('wwebjs-mongo');
+    await mongoose.connect(store);
+    // It looks for the zip in the working directory.
+    process.chdir(dataPath);
+    kept = new MongoStore({ mongoose });
+  } else {
+    kept = new FolderStore(store, dataPath);
+  }
   const strategy = new RemoteAuth({
     dataPath,
-    store: new FolderStore(store, dataPath),
+    store: kept,
     backupSyncIntervalMs: 60_000,
   });
   // What Client.initialize() sets before either method is called.
@@ -44,6 +58,7 @@ const main = async () => {
   await (verb === 'save' ? strategy.storeRemoteSession() : strategy.extractRemoteSession());
   const seconds = Number(process.hrtime.bigint() - began) / 1e9;
   console.log(JSON.stringify({ seconds, extra_bytes: peak() - before }));
+  if (mongoose) await mongoose.disconnect();
 };
 
 main().catch((error) => {

@@ -262,7 +262,7 @@ def machine() -> str:
     return f"{platform.system()}, {os.cpu_count()} CPUs ({model}){load}"
 
 
-def versions(peers: Path) -> dict[str, str]:
+def versions(peers: Path, *packages: str) -> dict[str, str]:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     return {
@@ -270,7 +270,7 @@ def versions(peers: Path) -> dict[str, str]:
         "Python": platform.python_version(),
         **{
             name: json.loads((peers / name / "package.json").read_text("utf-8"))["version"]
-            for name in (PEER, "archiver", "unzipper")
+            for name in (PEER, "archiver", "unzipper", *packages)
         },
         "Node": node.removeprefix("v"),
     }

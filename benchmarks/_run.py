@@ -54,9 +54,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "stores")])}
 
 
-def measure(side: str, verb: str, profile: Path, store: Path, *, watch: str = "") -> Measured:
-    """Let one side save or restore once."""
-    if side == TAR:
+def measure(side: str, verb: str, profile: Path, store: Path | str, *, watch: str = "") -> Measured:
+    """Let one side save or restore once; `store` is a folder, or the URL of a store."""
+    if side == TAR and isinstance(store, Path):
         return _tar(profile, store)
     argument = {"verb": verb, "profile": str(profile), "store": str(store)}
     if side == PEER:
@@ -100,7 +100,7 @@ class Saved:
 class Running:
     """A program that keeps one profile backed up, in a process of its own."""
 
-    def __init__(self, profile: Path, store: Path) -> None:
+    def __init__(self, profile: Path, store: Path | str) -> None:
         self._argument = json.dumps({"verb": "serve", "profile": str(profile), "store": str(store)})
         self._process: asyncio.subprocess.Process | None = None
 

@@ -1,6 +1,8 @@
 """
 Saves or restores by wwauth, measured: python _wwauth.py '{"verb", "profile", "store", "archive", "watch"}'.
 
+"store" is a folder, or the URL of a store.
+
 "save" and "restore" print {"seconds", "extra_bytes"}: the time of the engine's call, and how far the process's resident memory
 rose above what it was before the call. With "watch": "stall", also "stall" and "idle_stall": the longest time for which the
 event loop was held up during the call, and during a second of idling before it. With "watch": "phases", also "phases", seconds
@@ -19,8 +21,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from wwauth import Store
+from wwauth._store import list_stored
 from wwauth.backup import BackupEngine
-from wwauth.stores import FileSystemStore
+from wwauth.stores import FileSystemStore, open_store
 
 # /proc gives the peak since it was reset; elsewhere there is only the peak since the start.
 _LINUX = sys.platform == "linux"
@@ -63,34 +67,48 @@ class Heart:
             self.longest = max(self.longest, time.perf_counter() - due)
 
 
-class CountingStore(FileSystemStore):
-    """A folder that counts the calls it gets."""
+class CountingStore(Store):
+    """Counts the calls that a store gets."""
 
-    calls = 0
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self.calls = 0
 
-    async def session_exists(self, *args: Any, **kwargs: Any) -> bool:
+    async def session_exists(self, **words: Any) -> bool:
         self.calls += 1
-        return await super().session_exists(*args, **kwargs)
+        return await self._inner.session_exists(**words)
 
-    async def save(self, *args: Any, **kwargs: Any) -> None:
+    async def save(self, **words: Any) -> None:
         self.calls += 1
-        await super().save(*args, **kwargs)
+        await self._inner.save(**words)
 
-    async def extract(self, *args: Any, **kwargs: Any) -> None:
+    async def extract(self, **words: Any) -> None:
         self.calls += 1
-        await super().extract(*args, **kwargs)
+        await self._inner.extract(**words)
 
-    async def delete(self, *args: Any, **kwargs: Any) -> None:
+    async def delete(self, **words: Any) -> None:
         self.calls += 1
-        await super().delete(*args, **kwargs)
+        await self._inner.delete(**words)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def stored(self) -> int:
+        """Return the bytes that it holds."""
+        return sum([info.size async for info in list_stored(self._inner, prefix="", packs=True)])
 
 
-def engine_of(store: FileSystemStore, profile: Path, archive: str) -> BackupEngine:
+def store_of(where: str) -> Store:
+    """Return the store at a folder's path, or at a URL."""
+    return FileSystemStore(where) if Path(where).is_absolute() else open_store(where)
+
+
+def engine_of(store: Store, profile: Path, archive: str) -> BackupEngine:
     return BackupEngine(store, session=profile.name, archive=archive, origin="https://web.whatsapp.com/")
 
 
-async def call(verb: str, profile: Path, store: Path, archive: str, watch: str) -> dict[str, object]:
-    engine = engine_of(FileSystemStore(store), profile, archive)
+async def call(verb: str, profile: Path, store: Store, archive: str, watch: str) -> dict[str, object]:
+    engine = engine_of(store, profile, archive)
     result: dict[str, object] = {}
     heart, phases, beats = Heart(), None, None
     if watch == "stall":
@@ -116,30 +134,30 @@ async def call(verb: str, profile: Path, store: Path, archive: str, watch: str) 
     return result
 
 
-async def serve(profile: Path, folder: Path) -> None:
-    store = CountingStore(folder)
+async def serve(profile: Path, store: CountingStore) -> None:
     engine = engine_of(store, profile, "packs")
     while await asyncio.to_thread(sys.stdin.readline):
         calls = store.calls
         began = time.perf_counter()
         report = await engine.save(profile)
         seconds = time.perf_counter() - began
-        stored = sum(path.stat().st_size for path in folder.iterdir())
         line = {
             "seconds": seconds,
             "kind": report.kind,
             "uploaded": report.bytes_uploaded,
             "calls": store.calls - calls,
-            "stored": stored,
+            "stored": await store.stored(),
         }
         print(json.dumps(line), flush=True)
 
 
 async def main(verb: str, profile: str, store: str, archive: str = "packs", watch: str = "") -> None:
+    opened = store_of(store)
     if verb == "serve":
-        await serve(Path(profile), Path(store))
+        await serve(Path(profile), CountingStore(opened))
     else:
-        print(json.dumps(await call(verb, Path(profile), Path(store), archive, watch)))
+        print(json.dumps(await call(verb, Path(profile), opened, archive, watch)))
+    await opened.close()
 
 
 if __name__ == "__main__":
