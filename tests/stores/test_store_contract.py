@@ -259,7 +259,7 @@ async def test_connections_that_are_left_open_are_found(tmp_path: Path, monkeypa
         async def connections(self, store: Store) -> int:
             return Leaking.opened
 
-    monkeypatch.setattr("wwauth.testing.store_contract._ends._GRACE", 0)
+    monkeypatch.setattr("wwauth.testing.store_contract._ends._LOOKS", 1)
     with failing() as found:
         await Contract().test_no_connection_is_left_open(Leaking(tmp_path / "plain"), tmp_path)
     assert "connections are open that were not before" in str(found.value)

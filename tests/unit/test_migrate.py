@@ -206,14 +206,21 @@ async def test_another_login_is_never_replaced(source: FileSystemStore, profile:
 async def test_an_earlier_state_of_the_same_login_is_brought_up_to_date(
     source: FileSystemStore, profile: Path, tmp_path: Path
 ) -> None:
-    engine = await save_some(source, profile, 2, generations=2)
+    engine = await save_some(source, profile, 2)
     target = Counting()
     await migrate_session(source, target, session=SESSION)
     grow(profile)
     await engine.save(profile)
     report = await migrate_session(source, target, session=SESSION)
-    assert (report.outcome, report.generations, report.archives) == ("copied", (3, 2), 2)
-    assert await numbers(target) == [3, 2]
+    assert (report.outcome, report.generations, report.archives) == ("copied", (3, 2, 1), 2)
+    assert await numbers(target) == [3, 2, 1]
+    assert await back(target, tmp_path) == login(profile)
+    # The source has dropped the generation that the target has, and still has its pack.
+    grow(profile)
+    await engine_on(source, generations=1).save(profile)
+    assert await numbers(source) == [4]
+    await migrate_session(source, target, session=SESSION)
+    assert await numbers(target) == [4]
     assert await back(target, tmp_path) == login(profile)
     # And never the other way.
     older = MemoryStore()
@@ -222,7 +229,7 @@ async def test_an_earlier_state_of_the_same_login_is_brought_up_to_date(
     await engine_on(target).save(profile)
     with pytest.raises(ConfigurationError, match="it went on there"):
         await migrate_session(older, target, session=SESSION)
-    assert (await numbers(target))[0] == 4
+    assert (await numbers(target))[0] == 5
 
 
 async def test_the_source_goes_once_the_target_is_whole(source: FileSystemStore, profile: Path, tmp_path: Path) -> None:
@@ -357,7 +364,7 @@ async def test_to_an_encrypted_store_and_back(source: FileSystemStore, profile: 
     assert await back(plain, tmp_path) == login(profile)
     # Packs are known to be for these keys, so that only what changed goes.
     grow(profile)
-    assert (await engine_on(sealed).save(profile)).kind == "incremental"
+    assert (await engine_on(sealed, generations=10).save(profile)).kind == "incremental"
     assert engine.generation == 2
 
 
@@ -405,7 +412,7 @@ class TestDataPath:
     async def test_what_is_in_it(self, data: Path, profile: Path) -> None:
         source = DataPath(data)
         found = [info async for info in source.list_sessions()]
-        assert [info.session for info in found] == ["RemoteAuth-zipped", SESSION, "session", "session-local"]
+        assert [info.session for info in found] == [SESSION, "RemoteAuth-zipped", "session", "session-local"]
         assert all(info.size > 5000 for info in found)
         assert [info.session async for info in source.list_sessions(prefix="session-")] == ["session-local"]
         assert not await source.session_exists(session="session-empty")
@@ -416,7 +423,7 @@ class TestDataPath:
         assert repr(source) == f"DataPath({str(data)!r})"
         with pytest.raises(ConfigurationError, match="is no folder"):
             DataPath(data / "nowhere")
-        with pytest.raises(ConfigurationError, match="only taken"):
+        with pytest.raises(ConfigurationError, match="only taken from a data path"):
             await source.save(session="x", path=data)
         with pytest.raises(SessionNotFound):
             await source.extract(session="session-empty", path=data / "x")
@@ -452,7 +459,7 @@ class TestDataPath:
         holder = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            "import fcntl, sys\nfile = open(sys.argv[1], 'r+')\nfcntl.lockf(file, fcntl.LOCK_EX)\nprint(flush=True)\nsys.stdin.read()",
+            "import fcntl, sys; file = open(sys.argv[1], 'r+'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()",
             data / "session" / INDEXED_DB / "LOCK",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -465,5 +472,5 @@ class TestDataPath:
             with pytest.raises(SessionInUse):
                 await DataPath(data).delete(session="session")
         finally:
-            await holder.communicate()
+            await holder.communicate(b"\n")
         assert (data / "session").exists()

@@ -8,9 +8,9 @@ import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar
 
-from .._files import PRIVATE_FILE, remove_tree
+from .._files import PRIVATE_FILE, remove_tree, replacing
 from .._names import check_session_name, pack_name_parts
 from .._threads import in_thread
 from ..abc import SessionInfo, Store, StoreFeatures
@@ -31,10 +31,10 @@ _PROFILE = re.compile(r"(session|RemoteAuth)(-[-_A-Za-z0-9]+)?")
 
 class DataPath(Store):
     """
-    The profiles in a `data_path`, to be read: `session-<id>` of LocalAuth, `RemoteAuth-<id>`, and zips `RemoteAuth-<id>.zip`.
+    The logins in a `data_path`, to be read: profiles `session-<id>` (LocalAuth), `RemoteAuth-<id>`, and `RemoteAuth-<id>.zip`.
 
-    A profile is given as the plain zip that RemoteAuth, here and in whatsapp-web.js, restores. Where a session has a profile and a
-    zip, the profile counts. `delete` deletes both; nothing can be saved.
+    A profile is given as the plain zip that RemoteAuth, here and in whatsapp-web.js, restores. Where a session has a profile
+    and a zip, the profile counts. `delete` deletes both; nothing new can be saved.
 
     Raises:
         ConfigurationError: There is no such folder.
@@ -72,9 +72,17 @@ class DataPath(Store):
         """Tell whether there is a profile or a zip of this name."""
         return await asyncio.to_thread(self._find, check_session_name(session)) is not None
 
-    async def save(self, *, session: str, path: Path) -> NoReturn:  # noqa: ARG002 - the name is the interface's
-        """Refuse."""
-        raise ConfigurationError(f"{self._folder} is a data path, from which logins are only taken: {session} cannot be saved to it")
+    async def save(self, *, session: str, path: Path) -> None:
+        """Replace a zip that is there, as the deletion of a session in packs does; nothing new can be saved."""
+        archive = self._archive(check_session_name(session))
+        if not archive.is_file():
+            raise ConfigurationError(f"logins are only taken from a data path: {session} cannot be saved to {self._folder}")
+
+        def write(_: Stop) -> None:
+            with replacing(archive) as temporary:
+                _copy(path, temporary)
+
+        await in_thread(write)
 
     async def extract(self, *, session: str, path: Path) -> None:
         """

@@ -22,7 +22,7 @@ from ._room import room_for
 from ._stored import Stored, delete_session, look, read_back, recipients_digest, save_index, sweep
 from .archive import file_digest
 from .engine import BackupEngine
-from .index import LONGEST_SESSION, Index
+from .index import LONGEST_SESSION, Index, PackName
 from .packs import verify_pack
 
 if TYPE_CHECKING:
@@ -81,9 +81,10 @@ async def migrate_session(
     """
     Copy a session from one store to another, where a client finds it as it was: generations, their numbers, its lineage.
 
-    Each archive is checked by its digest when it was read, and read back after it was saved. Packs go first, the index last, so that a
-    restore sees all or nothing. What was interrupted goes on with the next call: an archive that is there, with the right digest,
-    is not copied again. A session that the target has is never replaced, unless it is an earlier state of the same one.
+    Each archive is checked by its digest when it was read, and read back after it was saved. Packs go first, the index last,
+    so that a restore sees all or nothing. What was interrupted goes on with the next call: an archive that is there, with
+    the right digest, is not copied again. A session that the target has is never replaced, unless it is an earlier state of
+    the same one.
 
     Both sides' leases are held meanwhile, where the stores have them. Generations whose packs are damaged are left out, and
     named in the notes.
@@ -93,8 +94,8 @@ async def migrate_session(
         target: Where it goes; encrypted there when that store encrypts.
         session: Its name.
         name: Its name in the target; the same when None.
-        delete_source: Delete it from the source once all of it was verified in the target as a restore would. When something had to be
-            left out, nothing is deleted.
+        delete_source: Delete it from the source once all of it was verified in the target as a restore would. When something
+            had to be left out, nothing is deleted.
         dry_run: Only say what would be done; nothing is written on either side.
         work_dir: Where archives lie on their way; the system's folder for temporary files when None.
 
@@ -144,7 +145,9 @@ class _Migration:
         report = self._report(stored, "to copy")
         if stored.index is None:
             same = there.plain is not None
-            return replace(report, outcome="same" if same else "to copy", archives=int(not same), bytes=0 if same else stored.size)
+            return replace(
+                report, outcome="same" if same else "to copy", archives=int(not same), bytes=0 if same else stored.size
+            )
         missing = [pack for pack in stored.index.packs() if not await self.target.exists(pack.name.of(self._name))]
         known = there.index is not None and _keys(there.index) == _keys(stored.index)
         count, size = len(missing) + int(not known), sum(pack.size for pack in missing) + (0 if known else stored.size)
@@ -196,10 +199,12 @@ class _Migration:
         there = await look(self.target, self._name, self._room)
         if there.damage is not None:
             raise SessionCorrupted(
-                f"the target holds something damaged as {self._name!r} ({there.damage}): delete it there first, or give another name"
+                f"the target holds something damaged as {self._name!r} ({there.damage}): delete it there, or give another name"
             )
         if stored.index is not None and len(self._name) > LONGEST_SESSION:
-            raise ConfigurationError(f"invalid name {self._name[:20]!r}…: packs need names of up to {LONGEST_SESSION} characters")
+            raise ConfigurationError(
+                f"invalid name {self._name[:20]!r}…: packs need names of up to {LONGEST_SESSION} characters"
+            )
         await self._refuse_other(stored, there)
         return stored, there
 
@@ -210,16 +215,16 @@ class _Migration:
             if await in_thread(lambda _: _same_zip(stored, there)):
                 return
         elif stored.index is not None and there.index is not None:
-            if _keys(there.index)[0] in _keys(stored.index):
+            if _grew_out_of(stored.index, there.index):
                 return
             if _keys(stored.index)[0] in _keys(there.index):
                 raise ConfigurationError(
-                    f"the target has {self._name!r} with newer generations than the source ({there.generation} and {stored.generation}): "
-                    "it went on there, and there is nothing to migrate"
+                    f"the target has {self._name!r} with newer generations than the source ({there.generation} and "
+                    f"{stored.generation}): it went on there, and there is nothing to migrate"
                 )
         raise ConfigurationError(
-            f"the target has {self._name!r} already, and not the same: it was not touched; give this one another name (--as), or "
-            "delete that one first"
+            f"the target has {self._name!r} already, and not the same: it was not touched; give this one another name (--as), "
+            "or delete that one first"
         )
 
     async def _copy_plain(self, stored: Stored, there: Stored) -> bool:
@@ -248,12 +253,16 @@ class _Migration:
         if not kept:
             if not before.generations:
                 await delete_session(self.target, self._name, self._room, known=(), keep=lambda _: False)
-            raise SessionCorrupted(f"{self._session}: none of its generations is whole: {'; '.join(_left_out(index, self._bad))}")
+            raise SessionCorrupted(
+                f"{self._session}: none of its generations is whole: {'; '.join(_left_out(index, self._bad))}"
+            )
         recipients = recipients_digest(self.target.store)
         generations = tuple(replace(generation, recipients=recipients) for generation in kept)
         now = (await look(self.target, self._name, self._room)).index or Index(self._name)
         if now.generations != before.generations:
-            raise LeaseLost(f"{self._name} was saved in the target by another writer meanwhile; nothing was overwritten: stop it first")
+            raise LeaseLost(
+                f"{self._name} was saved in the target by another writer meanwhile; nothing was overwritten: stop it first"
+            )
         if now.generations != generations:
             moved = Index(self._name, generations, fence=now.fence)
             since = datetime.now(UTC).replace(microsecond=0)
@@ -297,7 +306,7 @@ class _Migration:
         if not report.ok:
             problems = [report.problem, *(f"generation {g.number}: {g.problem}" for g in report.generations if g.problem)]
             raise SessionCorrupted(
-                f"{self._session} was kept in the source, since what the target has is not whole: {'; '.join(filter(None, problems))}"
+                f"{self._session} was kept in the source: what the target has is not whole: {'; '.join(filter(None, problems))}"
             )
         now = await look(self.source, self._session, self._room)
         same = now.damage is None and (now.index is None) == (stored.index is None)
@@ -306,7 +315,9 @@ class _Migration:
         elif same:
             same = await in_thread(lambda _: _same_zip(stored, now))
         if not same:
-            raise LeaseLost(f"{self._session} was saved in the source meanwhile, which was kept: stop who saves it, and migrate again")
+            raise LeaseLost(
+                f"{self._session} was saved in the source meanwhile, which was kept: stop who saves it, and migrate again"
+            )
         await delete_session(self.source, self._session, self._room, known=(), keep=lambda _: False)
 
     async def _refuse_one_place(self) -> None:
@@ -338,6 +349,16 @@ def _has_leases(store: Store) -> bool:
 def _keys(index: Index) -> list[tuple[int, str, str, str]]:
     """Return what tells generations apart, newest first: all that does not change when they are moved."""
     return [(g.number, g.writer, g.lineage, g.content) for g in index.generations]
+
+
+def _grew_out_of(index: Index, earlier: Index) -> bool:
+    """Tell whether an index is of the same login as another one, and later, or the same."""
+    newest = earlier.generations[0]
+    if _keys(earlier)[0] in _keys(index):
+        return True
+    # That generation was dropped since; a pack that was written with it is still known.
+    same_login = newest.lineage == index.generations[0].lineage and newest.number < index.generations[0].number
+    return same_login and PackName(newest.number, newest.writer) in index.names()
 
 
 def _kept(index: Index, bad: dict[Pack, str]) -> tuple[StoredGeneration, ...]:

@@ -57,8 +57,8 @@ def migrate(
     """
     Copy sessions from one store to another, verified on both sides; called again, it goes on where it was interrupted.
 
-    FROM may be a data path of whatsapp-web.js or of LocalAuth: its profiles go where RemoteAuth finds them. The keys of --recipient
-    and --identity-file are for TO. What TO holds is never replaced by another login.
+    FROM may be a data path of whatsapp-web.js or of LocalAuth: its profiles go where RemoteAuth finds them. The keys of
+    --recipient and --identity-file are for TO. What TO holds is never replaced by another login.
     """
     names = [checked_name(name) for name in session or []]
     if bool(names) == all_:

@@ -29,7 +29,9 @@ except ImportError as error:
     raise MissingDependency("StoreContract needs pytest: pip install pytest pytest-asyncio") from error
 
 # Before they are imported, so that an assertion that fails shows what it compared.
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("_archives", "_atomic", "_base", "_ends", "_leases", "_names")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{name}" for name in ("_archives", "_atomic", "_base", "_ends", "_leases", "_names"))
+)
 
 from ._archives import Archives  # noqa: E402 - as said
 from ._atomic import AllOrNothing  # noqa: E402
@@ -45,7 +47,7 @@ class StoreContract(Archives, AllOrNothing, Names, Leases, Ends):
     The tests of a store; the module's docstring says how to use them.
 
     Attributes:
-        largest: The size of the largest archive that is sent there and back, in bytes. Logins have up to a few hundred megabytes:
-            `largest = 64 * 1024 * 1024` is worth its seconds.
+        largest: The size of the largest archive that is sent there and back, in bytes. Logins have up to a few hundred
+            megabytes: `largest = 64 * 1024 * 1024` is worth its seconds.
         kills: How many processes are killed while they save.
     """

@@ -95,7 +95,9 @@ class Leases(Hooks):
             await _fenced(store).save(session="RemoteAuth-a", path=new_archive(tmp_path, seed=2), fence=old.fence)
         with pytest.raises(LeaseLost):
             await _fenced(store).delete(session="RemoteAuth-a", fence=old.fence)
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(), "a writer who was overtaken changed the archive"
+        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(), (
+            "a writer who was overtaken changed the archive"
+        )
         await _fenced(store).save(session="RemoteAuth-a", path=new_archive(tmp_path, seed=3), fence=new.fence)
         await _fenced(store).delete(session="RemoteAuth-a", fence=new.fence)
         assert await store.session_exists(session="RemoteAuth-a") is False
@@ -115,7 +117,9 @@ class Leases(Hooks):
             (outcome,) = await asyncio.gather(late, return_exceptions=True)
         # It may have ended before the lease was taken.
         assert outcome is None or isinstance(outcome, LeaseLost), repr(outcome)
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(seed=3), "a paused holder wrote over its successor"
+        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(seed=3), (
+            "a paused holder wrote over its successor"
+        )
 
     async def test_fences_outlive_what_they_guard(self, store: Store, tmp_path: Path) -> None:
         """The fence goes on growing after the session was deleted and after the store was opened anew; no listing shows it."""
