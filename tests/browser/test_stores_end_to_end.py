@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 # The fixtures of tests/servers, each with a URL that `open_store` takes.
-SERVERS = []
+SERVERS: list[str] = []
 
 
 @pytest.fixture(params=["file", *SERVERS])

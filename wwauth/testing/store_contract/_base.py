@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import pytest
 
@@ -55,7 +55,7 @@ class Hooks:
         """
         self._left_out("connections", f"connections that {type(store).__name__} leaves open would not be seen")
 
-    def _left_out(self, hook: str, why: str) -> Any:
+    def _left_out(self, hook: str, why: str) -> NoReturn:
         pytest.skip(f"{type(self).__name__} has no {hook}(): {why}")
 
 

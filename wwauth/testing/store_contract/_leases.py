@@ -109,6 +109,7 @@ class Leases(Hooks):
         await asyncio.sleep(_AFTER)
         large = new_archive(tmp_path, 4 * MIB, seed=2)
         late = asyncio.ensure_future(_fenced(store).save(session="RemoteAuth-a", path=large, fence=old.fence))
+        outcome: object = None
         try:
             await asyncio.sleep(0)
             new = await _take(store, "new")
