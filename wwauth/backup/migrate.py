@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from .index import Pack, StoredGeneration
 
 _log = logging.getLogger(__name__)
+
+# What is saved for a moment, to see whether two stores are one. It is no session.
+PROBE = "RemoteAuth-wwauth.probe"
 
 Outcome = Literal["copied", "same", "to copy"]
 
@@ -201,6 +203,11 @@ class _Migration:
             raise SessionCorrupted(
                 f"the target holds something damaged as {self._name!r} ({there.damage}): delete it there, or give another name"
             )
+        if stored.index is not None and not getattr(self._features(), "packs", True):
+            raise ConfigurationError(
+                f"the target takes no packs, and {self._session!r} lies in some: take its newest generation there with "
+                "`wwauth export --archive whatsapp-web.js` and `wwauth import`"
+            )
         if stored.index is not None and len(self._name) > LONGEST_SESSION:
             raise ConfigurationError(
                 f"invalid name {self._name[:20]!r}…: packs need names of up to {LONGEST_SESSION} characters"
@@ -227,13 +234,17 @@ class _Migration:
             "or delete that one first"
         )
 
+    def _features(self) -> StoreFeatures:
+        return getattr(self.target.store, "features", StoreFeatures())
+
     async def _copy_plain(self, stored: Stored, there: Stored) -> bool:
         if stored.plain is None or there.plain is not None:
             self._there = 1
             return False
         path = stored.plain.path
+        digest = await in_thread(lambda stop: file_digest(path, check=stop.check))
         await self.target.save(self._name, path)
-        await read_back(self.target, self._name, path, self._room)
+        await read_back(self.target, self._name, self._room, size=stored.size, sha256=digest)
         if there.index is not None:
             await sweep(self.target, self._name, there.index.names())
         self._copied, self._bytes = 1, stored.size
@@ -290,7 +301,7 @@ class _Migration:
                 self._bad[pack] = str(exc)
                 return
             await self.target.save(theirs, path)
-            await read_back(self.target, theirs, path, self._room)
+            await read_back(self.target, theirs, self._room, size=pack.size, sha256=pack.sha256)
             self._copied, self._bytes = self._copied + 1, self._bytes + pack.size
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -321,16 +332,25 @@ class _Migration:
         await delete_session(self.source, self._session, self._room, known=(), keep=lambda _: False)
 
     async def _refuse_one_place(self) -> None:
-        """See to it that the two stores are not one and the same, named in two ways: then the copy would be deleted."""
-        probe, path = f"wwauth-probe-{secrets.token_hex(8)}", self._room / "probe"
+        """
+        See to it that the target does not read what the source keeps, nor the other way: then the copy would be deleted, too.
+
+        One store may be named in two ways, and some show another program's archives beside their own.
+        """
+        path = self._room / "probe"
         await asyncio.to_thread(path.write_bytes, b"This may be deleted.")
-        try:
-            await self.target.save(probe, path)
-            one = await self.source.exists(probe)
-        finally:
-            await self.target.delete(probe)
-        if one:
-            raise ConfigurationError("the source and the target are the same store: nothing was deleted")
+        for one, other in ((self.target, self.source), (self.source, self.target)):
+            for remote in (one, other):
+                await remote.delete(PROBE)  # which a killed call may have left
+            try:
+                await one.save(PROBE, path)
+                seen = await other.exists(PROBE)
+            except ConfigurationError:
+                continue  # one that nothing can be saved to, as a data path
+            finally:
+                await one.delete(PROBE)
+            if seen:
+                raise ConfigurationError("the source and the target are the same store, at least in part: nothing was deleted")
 
     async def _deleted_before(self) -> MigrationReport | None:
         """Complete a deletion that was interrupted; None: that is not how the source stands."""

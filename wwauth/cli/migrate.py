@@ -84,12 +84,13 @@ class _Work:
 
 
 async def _migrate(source: Place, target: Place, work: _Work, *, json: bool) -> bool:
-    from ..backup.sessions import session_names  # noqa: PLC0415 - after a wrong call is known for one
+    from ..backup.migrate import PROBE  # noqa: PLC0415 - after a wrong call is known for one
+    from ..backup.sessions import session_names  # noqa: PLC0415 - as above
 
     done: list[MigrationReport] = []
     failed: dict[str, str] = {}
     async with _opened_source(source) as from_, opened(target) as to:
-        for session in work.names or await session_names(from_):
+        for session in work.names or [name for name in await session_names(from_) if name != PROBE]:
             try:
                 report = await _one(from_, to, session, work)
             except WWAuthError as exc:
