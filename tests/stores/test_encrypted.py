@@ -55,7 +55,17 @@ class TestOverMemory(OverAnyStore):
 class TestOverFileSystem(OverAnyStore):
     @pytest.fixture
     def store(self, tmp_path: Path) -> EncryptedStore:
-        return encrypted(FileSystemStore(tmp_path / "backups"))
+        self.folder = tmp_path / "backups"
+        return encrypted(FileSystemStore(self.folder))
+
+    def open_elsewhere(self, store: Store) -> str:
+        return (
+            "from wwauth.stores import EncryptedStore, FileSystemStore\n"
+            f"store = EncryptedStore(FileSystemStore({str(self.folder)!r}), recipients=[{PUBLIC!r}], identities=[{SECRET!r}])"
+        )
+
+    async def unreachable(self) -> Store:
+        return encrypted(FileSystemStore(self.folder / "not mounted", create=False))
 
 
 class TestWithFolderOfItsOwn(OverAnyStore):

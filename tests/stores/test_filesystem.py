@@ -22,13 +22,22 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="only POSIX systems h
 
 
 class TestFileSystemStore(StoreContract):
+    largest = 64 * 1024 * 1024
+    kills = 8
+
     @pytest.fixture
     def store(self, tmp_path: Path) -> FileSystemStore:
-        return FileSystemStore(tmp_path / "backups")
+        self.folder = tmp_path / "backups"
+        return FileSystemStore(self.folder)
 
     async def reopen(self, store: Store) -> Store:
-        assert isinstance(store, FileSystemStore)
-        return FileSystemStore(store.folder)
+        return FileSystemStore(self.folder)
+
+    def open_elsewhere(self, store: Store) -> str:
+        return f"from wwauth.stores import FileSystemStore; store = FileSystemStore({str(self.folder)!r})"
+
+    async def unreachable(self) -> Store:
+        return FileSystemStore(self.folder / "not mounted", create=False)
 
 
 @pytest.fixture

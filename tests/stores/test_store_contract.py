@@ -10,6 +10,7 @@ import pytest
 
 from wwauth.abc import Store
 from wwauth.errors import SessionNotFound
+from wwauth.stores import MemoryStore
 from wwauth.testing.store_contract import StoreContract
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class PlainStore(Store):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
 
     def file(self, session: str) -> Path:
         return self.folder / session
@@ -142,7 +143,7 @@ class CapsItsArchives(PlainStore):
         (DeletesBeforeItUploads, "test_a_failed_save_leaves_the_old_archive", {"source": "missing"}),
         (DeletesBeforeItUploads, "test_a_reader_sees_the_old_or_the_new_archive", {}),
         (WritesInPlace, "test_a_reader_sees_the_old_or_the_new_archive", {}),
-        (WritesInPlace, "test_a_cancelled_save_leaves_old_or_new", {"steps": 5}),
+        (WritesInPlace, "test_a_cancelled_save_leaves_old_or_new", {"moment": 5}),
         (WritesInPlace, "test_of_many_savers_one_wins_whole", {}),
         (SwallowsErrors, "test_a_failed_save_leaves_the_old_archive", {"source": "a folder"}),
         (KeepsTheCallersFile, "test_save_only_reads_the_source", {}),
@@ -160,6 +161,120 @@ class CapsItsArchives(PlainStore):
 )
 async def test_a_mistake_is_found(kind: type[PlainStore], test: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     mistaken = kind(tmp_path / "plain")
-    # Whatever the test fails with: an assertion, pytest's own "did not raise", or what the store itself ran into.
-    with pytest.raises((AssertionError, pytest.fail.Exception, OSError, SessionNotFound, ExceptionGroup)):
+    with failing():
         await getattr(StoreContract(), test)(store=mistaken, tmp_path=tmp_path, **arguments)
+
+
+def failing() -> Any:
+    """Expect a test to fail: with an assertion, pytest's own "did not raise", or what the store itself ran into."""
+    return pytest.raises((AssertionError, pytest.fail.Exception, OSError, SessionNotFound, ExceptionGroup))
+
+
+class WritesSlowlyInPlace(PlainStore):
+    async def save(self, *, session: str, path: Path) -> None:
+        data = path.read_bytes()
+        with self.file(session).open("wb") as target:
+            for begin in range(0, len(data), 256 * 1024):
+                target.write(data[begin : begin + 256 * 1024])
+                target.flush()
+                await asyncio.sleep(0.01)
+
+
+async def test_what_a_killed_process_damages_is_found(tmp_path: Path) -> None:
+    class Contract(StoreContract):
+        def open_elsewhere(self, store: Store) -> str:
+            return (
+                f"import pathlib, runpy; kind = runpy.run_path({__file__!r})['WritesSlowlyInPlace']\n"
+                f"store = kind(pathlib.Path({str(tmp_path / 'plain')!r}))"
+            )
+
+    with failing() as found:
+        await Contract().test_a_killed_save_leaves_old_or_new(WritesSlowlyInPlace(tmp_path / "plain"), tmp_path)
+    assert "that were never saved" in str(found.value)
+
+
+async def test_a_process_that_fails_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
+    class Contract(StoreContract):
+        def open_elsewhere(self, store: Store) -> str:
+            return "store = 1 / 0"
+
+    with failing() as found:
+        await Contract().test_a_killed_save_leaves_old_or_new(PlainStore(tmp_path / "plain"), tmp_path)
+    assert "ZeroDivisionError" in str(found.value)
+
+
+async def test_what_a_paused_holder_overwrites_is_found(tmp_path: Path) -> None:
+    class ChecksTheFenceTooEarly(MemoryStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = True
+            self.overtaken = asyncio.Event()
+
+        async def save(self, *, session: str, path: Any, fence: int | None = None) -> None:
+            self._leases.check(session, fence)
+            if self.first:
+                self.first = False
+                await self.overtaken.wait()
+            await super().save(session=session, path=path)
+            self.overtaken.set()
+
+    with failing() as found:
+        await StoreContract().test_a_paused_holder_is_out(ChecksTheFenceTooEarly(), tmp_path)
+    assert "wrote over its successor" in str(found.value)
+
+
+async def test_a_store_that_takes_silence_for_emptiness_is_found(tmp_path: Path) -> None:
+    class Contract(StoreContract):
+        async def unreachable(self) -> Store:
+            return MemoryStore()
+
+    with failing() as found:
+        await Contract().test_a_store_that_cannot_be_reached_says_so(MemoryStore(), tmp_path)
+    assert "session_exists of a store that cannot be reached answers False" in str(found.value)
+
+
+async def test_a_closed_store_that_seems_empty_is_found(tmp_path: Path) -> None:
+    class ForgetsWhenItIsClosed(MemoryStore):
+        async def close(self) -> None:
+            self._archives.clear()
+
+    with failing() as found:
+        await StoreContract().test_a_closed_store_says_nothing_wrong(ForgetsWhenItIsClosed(), tmp_path)
+    assert "session_exists of a closed store says False" in str(found.value)
+
+
+async def test_connections_that_are_left_open_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaking(PlainStore):
+        opened = 0
+
+        async def save(self, *, session: str, path: Path) -> None:
+            Leaking.opened += 1
+            await super().save(session=session, path=path)
+            Leaking.opened -= 1
+
+    class Contract(StoreContract):
+        async def reopen(self, store: Store) -> Store:
+            return Leaking(tmp_path / "plain")
+
+        async def connections(self, store: Store) -> int:
+            return Leaking.opened
+
+    monkeypatch.setattr("wwauth.testing.store_contract._ends._LOOKS", 1)
+    with failing() as found:
+        await Contract().test_no_connection_is_left_open(Leaking(tmp_path / "plain"), tmp_path)
+    assert "connections are open that were not before" in str(found.value)
+
+
+async def test_what_is_left_out_names_the_hook_that_is_missing(tmp_path: Path) -> None:
+    contract, store = StoreContract(), PlainStore(tmp_path / "plain")
+    for test, word in {
+        "test_what_is_saved_outlives_the_store": "reopen()",
+        "test_a_killed_save_leaves_old_or_new": "open_elsewhere()",
+        "test_a_store_that_cannot_be_reached_says_so": "unreachable()",
+        "test_no_connection_is_left_open": "connections()",
+        "test_a_paused_holder_is_out": "features.leases is False",
+        "test_packs_are_listed_when_they_are_asked_for": "features.listing is False",
+    }.items():
+        with pytest.raises(pytest.skip.Exception) as left_out:
+            await getattr(contract, test)(store=store, tmp_path=tmp_path)
+        assert word in str(left_out.value)

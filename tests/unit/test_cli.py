@@ -14,7 +14,9 @@ from wwauth import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("backup", "demo", "export", "import", "keygen", "list", "login", "prune", "restore", "simulator", "verify")
+COMMANDS = (
+    *("backup", "demo", "export", "import", "keygen", "list", "login", "migrate", "prune", "restore", "simulator", "verify"),
+)
 
 
 def wwauth(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

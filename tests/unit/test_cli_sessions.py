@@ -179,6 +179,50 @@ def test_a_session_moves_between_stores_in_one_file(run: Run, profile: Path, tmp
     assert answer(run("list", "--store", "file:third", "--json"))[0]["archive"] == "whatsapp-web.js"
 
 
+def test_sessions_are_migrated(run: Run, profile: Path, tmp_path: Path) -> None:
+    good(run("backup", NAME))
+    grow(profile)
+    good(run("backup", NAME))
+    shutil.copytree(profile, tmp_path / ".wwebjs_auth" / "session-local")
+    way = ("migrate", "file:backups", "file:there", "--all")
+    assert f"{NAME}: generations 2, 1 (packs): to be copied, 3 archives" in good(run(*way, "--dry-run"))
+    assert not (tmp_path / "there").exists()
+    (report,) = answer(run(*way, "--json"))
+    assert (report["outcome"], report["archives"], report["source_deleted"]) == ("copied", 3, False)
+    assert "all there already; deleted from the source" in good(run(*way, "--delete-source"))
+    assert good(run(*way)) == "FROM holds no session\n"
+    assert good(run("verify", "--store", "file:there")).count(": ok\n") == 2
+    run("keygen", "key")
+    sealed = ("migrate", "file:there", "file:sealed", "--session", NAME, "--as", "RemoteAuth-two")
+    assert f"{NAME} as RemoteAuth-two: generations 2, 1 (packs): copied" in good(run(*sealed, "--identity-file", "key"))
+    assert good(run("verify", "--store", "file:sealed", "--identity-file", "key")).count(": ok\n") == 2
+    again = ("migrate", "file:sealed", "file:third", "--all", "--from-identity-file", "key")
+    assert answer(run(*again, "--json"))[0]["outcome"] == "copied"
+
+    # A data path: what fails does not keep the others from their place.
+    lock = ProfileLock(tmp_path / ".wwebjs_auth" / "session-local")
+    lock.acquire()
+    try:
+        done = run("migrate", ".wwebjs_auth", "file:fourth", "--all")
+        assert done.returncode == 1
+        assert f"{NAME}: generations 2 (whatsapp-web.js): copied, 1 archives" in done.stdout
+        assert done.stderr.startswith("wwauth: session-local: a client works on ")
+        assert f"pid {os.getpid()}" in done.stderr
+    finally:
+        lock.release()
+    done = run("migrate", ".wwebjs_auth", "file:fourth", "--session", "session-local", "--delete-source", "--json")
+    assert (answer(done)[0]["name"], answer(done)[0]["source_deleted"]) == ("RemoteAuth-local", True)
+    assert not (tmp_path / ".wwebjs_auth" / "session-local").exists()
+    done = run("migrate", "file:third", "file:fourth", "--all", "--json")
+    assert (done.returncode, json.loads(done.stdout)[0]["outcome"]) == (0, "copied")
+    shutil.rmtree(tmp_path / "fourth")
+    good(run("migrate", ".wwebjs_auth", "file:fourth", "--session", NAME))
+    done = run("migrate", "file:there", "file:fourth", "--all", "--json")
+    assert done.returncode == 1
+    (problem,) = json.loads(done.stdout)
+    assert (problem["session"], "already, and not the same" in problem["problem"]) == (NAME, True)
+
+
 def test_encrypted_stores_and_their_keys(run: Run, profile: Path, tmp_path: Path) -> None:
     public = run("keygen", "key").stdout.strip()
     run("keygen", "other")
@@ -241,6 +285,13 @@ def test_encrypted_stores_and_their_keys(run: Run, profile: Path, tmp_path: Path
         (("export", NAME, "x.zip", "--archive", "tar"), "'tar'"),
         (("import", "nowhere.zip"), "nowhere.zip"),
         (("import", "nowhere.zip", "--session", ""), "invalid session ''"),
+        (("migrate", "file:a", "file:b"), "--all"),
+        (("migrate", "file:a", "file:b", "--all", "--session", "x"), "--all"),
+        (("migrate", "file:a", "file:b", "--session", "../x"), "../x"),
+        (("migrate", "file:a", "file:b", "--all", "--as", "x"), "--as"),
+        (("migrate", "file:a", "file:a", "--all"), "the same store"),
+        (("migrate", "ftp://user:secret@host/x", "file:b", "--all"), "ftp:"),
+        (("migrate", ".wwebjs_auth", "file:b", "--all", "--from-identity-file", "key"), "--from-identity-file"),
     ],
 )
 def test_a_wrong_call_is_one_sentence_and_exits_with_2(
@@ -267,6 +318,7 @@ def test_without_a_store_the_call_is_wrong(call: Run, arguments: tuple[str, ...]
         ("restore", "nobody"),
         ("prune", "nobody", "--keep", "1"),
         ("export", "nobody", "x.zip"),
+        ("migrate", "file:backups", "file:there", "--session", "nobody"),
     ],
 )
 def test_a_session_that_is_not_there_exits_with_1(call: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -339,5 +391,7 @@ def test_the_examples_of_the_document_run_in_their_order(run: Run, profile: Path
         done = run(*line[1:])
         assert done.returncode == 0, (line, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
-    assert {line[1] for line in lines} == {"backup", "export", "import", "keygen", "list", "prune", "restore", "verify"}
+    assert {line[1] for line in lines} == {
+        *("backup", "export", "import", "keygen", "list", "migrate", "prune", "restore", "verify"),
+    }
     assert (tmp_path / "backups").is_dir()

@@ -230,6 +230,12 @@ async def test_example_custom_store(run: Callable[[str], Awaitable[tuple[str, in
     assert output == "there and back: True\ndeleted: True\n"
 
 
+async def test_example_lmdb_store(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
+    pytest.importorskip("lmdb")
+    output, _ = await run(example("lmdb_store.py"))
+    assert output == "there and back: True\nRemoteAuth-example 26 bytes\n"
+
+
 def test_every_example_says_what_it_shows_and_how_to_run_it_and_is_run_here() -> None:
     names = {path.name for path in (ROOT / "examples").glob("*.py")}
     for name in names:

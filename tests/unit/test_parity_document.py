@@ -11,9 +11,10 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "parity.md").read_text("utf-8")
 
 # The contracts, whose tests run as those of the classes that are derived from them.
+TESTING = ROOT / "wwauth" / "testing"
 CONTRACTS = {
-    "StoreContract": ROOT / "wwauth" / "testing" / "store_contract.py",
-    "StrategyContract": ROOT / "wwauth" / "testing" / "strategy_contract.py",
+    "StoreContract": [*(TESTING / "store_contract").glob("*.py")],
+    "StrategyContract": [TESTING / "strategy_contract.py"],
 }
 
 Row = tuple[str, str, str, str]
@@ -50,12 +51,9 @@ def methods(node: ast.ClassDef) -> set[str]:
     own = {each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id in CONTRACTS:
-            (contract,) = [
-                each
-                for each in ast.parse(CONTRACTS[base.id].read_text("utf-8")).body
-                if isinstance(each, ast.ClassDef) and each.name == base.id
-            ]
-            own |= methods(contract)
+            for path in CONTRACTS[base.id]:
+                classes = [each for each in ast.parse(path.read_text("utf-8")).body if isinstance(each, ast.ClassDef)]
+                own |= set().union(*map(methods, classes))
     return {name for name in own if name.startswith("test_")}
 
 

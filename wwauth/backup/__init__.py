@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .datapath import DataPath
 from .engine import BackupEngine
 from .index import StoredGeneration
+from .migrate import MigrationReport, migrate_session
 from .reports import BackupReport, PruneReport, RestoreReport, SnapshotReport, VerifiedGeneration, VerifyReport
 from .schedule import BackupSchedule
 from .sessions import StoredSession, list_backups
@@ -15,6 +17,8 @@ __all__ = [
     "BackupEngine",
     "BackupReport",
     "BackupSchedule",
+    "DataPath",
+    "MigrationReport",
     "PruneReport",
     "RestoreReport",
     "SnapshotReport",
@@ -28,6 +32,7 @@ __all__ = [
     "export_session",
     "import_session",
     "list_backups",
+    "migrate_session",
     "take_snapshot",
     "validate_profile",
 ]

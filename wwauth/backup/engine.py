@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from .._files import make_private_dir, sweep_temporaries, temporary_sibling
 from .._names import check_session_name
+from .._store import warn_of_readable_logins
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, SessionNotFound, SnapshotFailed
 from . import _place
@@ -107,6 +108,7 @@ class BackupEngine:
             )
         if split_pack_name(session) is not None:
             raise ConfigurationError(f"invalid session {session!r}: packs have such names; end it otherwise")
+        warn_of_readable_logins(store)
         self._origin = origin
         self._work_dir = work_dir
         self._backend = backend

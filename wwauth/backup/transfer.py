@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .._files import replacing
 from .._names import check_session_name
-from .._store import check_store
+from .._store import check_store, warn_of_readable_logins
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, SessionNotFound
 from ._bundle import BundleWriter, open_file
@@ -138,6 +138,7 @@ async def import_session(
         OSError: The disk has no room for a generation.
     """
     check_store(store, needed_by="import_session")
+    warn_of_readable_logins(store)
     began = time.monotonic()
     file = Path(path).absolute()
     source = await open_file(file)

@@ -31,6 +31,7 @@ _COMMANDS = {
     "keygen": "keygen",
     "list": "listing",
     "login": "login",
+    "migrate": "migrate",
     "prune": "prune",
     "restore": "restore",
     "simulator": "simulator",

@@ -1,0 +1,59 @@
+"""RemoteAuth over each store, on its real server: the disk is lost, and the login comes back without another code."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wwauth import RemoteAuth
+from wwauth.stores import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wwauth.testing import Simulator
+
+    from .conftest import Recorded
+
+pytestmark = pytest.mark.browser
+
+# The fixtures of tests/servers, each with a URL that `open_store` takes.
+SERVERS: list[str] = []
+
+
+@pytest.fixture(params=["file", *SERVERS])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return (tmp_path / "store").as_uri()
+    address: str = request.getfixturevalue(request.param).url("end-to-end")
+    return address
+
+
+async def test_a_login_outlives_its_disk(
+    url: str, make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    first, second = (open_store(url) for _ in range(2))
+    try:
+        it = make_client(auth_strategy=RemoteAuth(store=first, client_id="one", data_path=tmp_path / "auth"))
+        await it.link(simulator)
+        await simulator.phone.send_messages(10, 1_000)
+        saved = await it.client.auth_strategy.backup_now()  # type: ignore[attr-defined]
+        await it.client.destroy()
+        shutil.rmtree(tmp_path / "auth")
+
+        # As another host, which has nothing but the store.
+        it = make_client(auth_strategy=RemoteAuth(store=second, client_id="one", data_path=tmp_path / "auth"))
+        await it.client.initialize()
+        await it.client.wait_for("ready", timeout=30)
+        assert (it.names[0], "qr" in it.names) == ("restored", False)
+        page = simulator.state()["pages"][-1]
+        assert (page["diagnosis"], page["damaged"]) == ("ok", 0)
+        restored = it.events[0][1]
+        assert restored.generation >= saved.generation
+        await it.client.destroy()
+    finally:
+        await first.close()
+        await second.close()
