@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-# The fixtures of tests/servers, each with a URL that `open_store` takes.
-SERVERS: list[str] = []
+# The fixtures of tests/servers, each of which gives a URL that `open_store` takes.
+SERVERS = ["postgresql", "mariadb", "redis", "mongodb", "s3", "azure", "gcs"]
 
 
-@pytest.fixture(params=["file", *SERVERS])
+@pytest.fixture(params=["sqlite", *SERVERS])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "file":
-        return (tmp_path / "store").as_uri()
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'logins.db'}"
     address: str = request.getfixturevalue(request.param).url("end-to-end")
     return address
 
