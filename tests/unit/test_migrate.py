@@ -308,8 +308,10 @@ async def test_a_store_that_shows_the_source_is_not_taken_for_a_copy(source: Fil
             return await super().session_exists(session=session) or await source.session_exists(session=session)
 
         async def extract(self, *, session: str, path: Any) -> None:
-            own = await super().session_exists(session=session)
-            await (super() if own else source).extract(session=session, path=path)
+            if await super().session_exists(session=session):
+                await super().extract(session=session, path=path)
+            else:
+                await source.extract(session=session, path=path)
 
     await BackupEngine(source, session=SESSION, archive="whatsapp-web.js").save(profile)
     with pytest.raises(ConfigurationError, match="the same store, at least in part"):
