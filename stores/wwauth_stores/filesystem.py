@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import sys
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,6 +34,9 @@ _SUFFIX = ".zip"
 # writer have been paused that long, its save fails and the old archive stands.
 _STALE_AFTER = 3600.0
 
+# Nanoseconds: file systems keep times in steps of 1 to 100.
+_STEP = 1000
+
 
 class FileSystemStore(Store):
     """
@@ -41,7 +45,8 @@ class FileSystemStore(Store):
     The folder is made 0700 with the first `save`, the archives are 0600. A folder of the caller's is closed to others,
     too, unless it belongs to somebody else or is a public one such as /tmp. An archive is written under a hidden
     temporary name, flushed to the disk and renamed, so that a crash at any moment leaves the old one or the new one;
-    what a crashed writer left is deleted an hour later.
+    what a crashed writer left is deleted an hour later. The revision that a listing tells is the file's time, which grows
+    with each save.
 
     A folder that this store has seen and that is gone, and a file system that is mounted there no longer, are
     `StoreUnavailable`: such a folder is never made anew. Only a folder that was never there holds no sessions; with
@@ -105,6 +110,7 @@ class FileSystemStore(Store):
                 self._find(archive)
                 with replacing(archive, guard=self._leases.guard(session, fence, stop)) as temporary:
                     write_private(temporary, read_source(source, stop.check))
+                    _stamp(temporary, archive)
                     stop.check()
 
         await in_thread(write)
@@ -265,7 +271,18 @@ class FileSystemStore(Store):
                     info = entry.stat()
                 except FileNotFoundError:
                     continue
-                yield SessionInfo(name, info.st_size, datetime.fromtimestamp(info.st_mtime, UTC))
+                yield SessionInfo(name, info.st_size, datetime.fromtimestamp(info.st_mtime, UTC), info.st_mtime_ns)
+
+
+def _stamp(temporary: Path, archive: Path) -> None:
+    """Give a new archive a later time than the one that it replaces, so that its time counts the saves."""
+    try:
+        before = archive.stat().st_mtime_ns
+    except FileNotFoundError:
+        before = 0
+    # The clock may stand still for milliseconds, and may be set back.
+    later = max(time.time_ns(), before + _STEP)
+    os.utime(temporary, ns=(later, later))
 
 
 def same_but_for_case(name: str, names: Iterable[str]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
 from wwauth._names import check_session_name, pack_name_parts
@@ -78,6 +79,8 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._archives: dict[str, _Archive] = {}
         self._leases = _Leases()
+        # Of all names together, so that it goes on when one was deleted.
+        self._writes = count(1)
 
     def __repr__(self) -> str:
         return f"MemoryStore(<{len(self._archives)} sessions>)"
@@ -104,9 +107,7 @@ class MemoryStore(Store):
 
         chunks = await in_thread(read)
         self._leases.check(name, fence)
-        old = self._archives.get(name)
-        revision = 1 if old is None or old.info.revision is None else old.info.revision + 1
-        info = SessionInfo(name, sum(map(len, chunks)), datetime.now(UTC), revision)
+        info = SessionInfo(name, sum(map(len, chunks)), datetime.now(UTC), next(self._writes))
         self._archives[name] = _Archive(chunks, info)
 
     async def extract(self, *, session: str, path: str | os.PathLike[str]) -> None:

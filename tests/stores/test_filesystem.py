@@ -116,6 +116,20 @@ async def test_what_is_not_an_archive_is_not_listed(tmp_path: Path, archive: Pat
     assert [info.session async for info in store.list_sessions()] == ["one"]
 
 
+async def test_the_revision_grows_also_when_the_clock_does_not(tmp_path: Path, archive: Path) -> None:
+    store = FileSystemStore(tmp_path / "backups")
+    seen = []
+    for _ in range(20):
+        await store.save(session="one", path=archive)
+        seen += [info.revision async for info in store.list_sessions()]
+    ahead = 4_000_000_000_000_000_000
+    os.utime(store.folder / "one.zip", ns=(ahead, ahead))
+    await store.save(session="one", path=archive)
+    seen += [info.revision async for info in store.list_sessions()]
+    assert seen == sorted(set(seen))
+    assert seen[-1] > ahead
+
+
 async def test_a_folder_that_is_gone_is_not_an_empty_one(tmp_path: Path, archive: Path) -> None:
     store = FileSystemStore(tmp_path / "backups")
     await store.save(session="one", path=archive)

@@ -46,7 +46,15 @@ class Leases(Hooks):
         need("leases", store)
         first = await _take(store, "first", ttl=_SHORT)
         await asyncio.sleep(_AFTER)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         await first.renew()  # it has run out, and nobody else took it
+        try:
+            await _take(store, "second", ttl=_SHORT)
+        except SessionInUse:
+            pass
+        else:
+            assert clock() - began >= _SHORT, "a lease that was renewed has ended before its time"
         await asyncio.sleep(_AFTER)
         second = await _take(store, "second")
         assert second.fence > first.fence
