@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wwauth import RemoteAuth
-from wwauth.stores import open_store
+from wwauth import LocalAuth, RemoteAuth
+from wwauth.backup import BackupEngine, DataPath, migrate_session
+from wwauth.errors import SessionInUse
+from wwauth.stores import FileSystemStore, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from wwauth.backup import RestoreReport
     from wwauth.testing import Simulator
 
     from .conftest import Recorded
@@ -46,14 +49,38 @@ async def test_a_login_outlives_its_disk(
 
         # As another host, which has nothing but the store.
         it = make_client(auth_strategy=RemoteAuth(store=second, client_id="one", data_path=tmp_path / "auth"))
-        await it.client.initialize()
-        await it.client.wait_for("ready", timeout=30)
-        assert (it.names[0], "qr" in it.names) == ("restored", False)
-        page = simulator.state()["pages"][-1]
-        assert (page["diagnosis"], page["damaged"]) == ("ok", 0)
-        restored = it.events[0][1]
+        restored = await comes_back(it, simulator)
         assert restored.generation >= saved.generation
         await it.client.destroy()
     finally:
         await first.close()
         await second.close()
+
+
+async def test_a_profile_of_local_auth_moves_to_a_store(
+    make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
+) -> None:
+    data, store = tmp_path / "auth", FileSystemStore(tmp_path / "store")
+    it = make_client(auth_strategy=LocalAuth(client_id="one", data_path=data))
+    await it.link(simulator)
+    with pytest.raises(SessionInUse):
+        await migrate_session(DataPath(data), store, session="session-one")
+    await it.client.destroy()
+    report = await migrate_session(DataPath(data), store, session="session-one", name="RemoteAuth-one", delete_source=True)
+    assert report.source_deleted
+    assert not (data / "session-one").exists()
+    it = make_client(auth_strategy=RemoteAuth(store=store, client_id="one", data_path=data))
+    await comes_back(it, simulator)
+    await it.client.destroy()
+    assert [generation.number for generation in await BackupEngine(store, session="RemoteAuth-one").generations()] == [2]
+
+
+async def comes_back(it: Recorded, simulator: Simulator) -> RestoreReport:
+    """Start a client whose login comes from its store, and whose keys the server takes."""
+    await it.client.initialize()
+    await it.client.wait_for("ready", timeout=30)
+    assert (it.names[0], "qr" in it.names) == ("restored", False)
+    page = simulator.state()["pages"][-1]
+    assert (page["diagnosis"], page["damaged"]) == ("ok", 0)
+    report: RestoreReport = it.events[0][1]
+    return report
