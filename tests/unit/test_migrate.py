@@ -15,7 +15,7 @@ from pyrage import x25519
 from wwauth.abc import StoreFeatures
 from wwauth.backup import BackupEngine, DataPath, migrate_session
 from wwauth.backup._holder import end, new_holder
-from wwauth.backup.migrate import PROBE
+from wwauth.backup._migration import PROBE
 from wwauth.errors import (
     ConfigurationError,
     DecryptionFailed,
@@ -23,6 +23,7 @@ from wwauth.errors import (
     SessionCorrupted,
     SessionInUse,
     SessionNotFound,
+    StoreDenied,
     StoreUnavailable,
 )
 from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore
@@ -415,6 +416,39 @@ async def test_a_plain_zip_stays_one(source: FileSystemStore, profile: Path, tmp
     assert (report.outcome, report.source_deleted) == ("same", True)
     assert target.saved[SESSION] == 1
     assert stored(source) == set()
+
+
+async def test_a_plain_zip_that_was_damaged_in_the_target_is_copied_again(
+    source: FileSystemStore, profile: Path, tmp_path: Path
+) -> None:
+    await BackupEngine(source, session=SESSION, archive="whatsapp-web.js").save(profile)
+    target = FileSystemStore(tmp_path / "target")
+    await migrate_session(source, target, session=SESSION)
+    kept = target.folder / f"{SESSION}.zip"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+    assert (await migrate_session(source, target, session=SESSION)).outcome == "copied"
+    assert kept.read_bytes() == whole
+
+
+async def test_a_source_that_may_only_be_read(source: FileSystemStore, profile: Path, tmp_path: Path) -> None:
+    await save_some(source, profile, 1)
+
+    class ReadOnly(FileSystemStore):
+        async def save(self, **_: Any) -> None:
+            raise StoreDenied("read only")
+
+        delete = save
+
+        def lease(self, **_: Any) -> Any:
+            raise StoreDenied("read only")
+
+    only_read = ReadOnly(source.folder)
+    with pytest.raises(StoreDenied):
+        await migrate_session(only_read, MemoryStore(), session=SESSION, delete_source=True)
+    target = MemoryStore()
+    await migrate_session(only_read, target, session=SESSION)
+    assert await back(target, tmp_path) == login(profile)
 
 
 async def test_what_is_no_session_is_refused(source: FileSystemStore, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from .datapath import DataPath
 from .engine import BackupEngine
 from .index import StoredGeneration
-from .migrate import MigrationReport, migrate_session
-from .reports import BackupReport, PruneReport, RestoreReport, SnapshotReport, VerifiedGeneration, VerifyReport
+from .migrate import migrate_session
+from .reports import BackupReport, MigrationReport, PruneReport, RestoreReport, SnapshotReport, VerifiedGeneration, VerifyReport
 from .schedule import BackupSchedule
 from .sessions import StoredSession, list_backups
 from .snapshot import take_snapshot

@@ -1,4 +1,4 @@
-"""What a snapshot, a backup, a restore, a verification and a pruning did."""
+"""What a snapshot, a backup, a restore, a verification, a pruning and a migration did."""
 
 from __future__ import annotations
 
@@ -157,3 +157,35 @@ class PruneReport:
     packs_deleted: int
     bytes_freed: int
     dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport:
+    """
+    A session lies in another store, whole, or would.
+
+    Attributes:
+        session: Its name where it came from.
+        name: Its name where it went.
+        archive: "packs" or "whatsapp-web.js" (a plain zip); it stays what it was.
+        generations: Their numbers, newest first, which stay what they were.
+        outcome: "copied"; "same": all of it was there; "to copy": this was a dry run.
+        archives: How many archives were copied (or would be): packs, and the index or the zip.
+        archives_there: How many were there already, with the right digest; of a dry run: that are there.
+        bytes: How many bytes were copied (or would be).
+        source_deleted: It is gone from where it came from.
+        duration_s: Seconds.
+        notes: What was left out, and why.
+    """
+
+    session: str
+    name: str
+    archive: Literal["packs", "whatsapp-web.js"]
+    generations: tuple[int, ...]
+    outcome: Literal["copied", "same", "to copy"]
+    archives: int = 0
+    archives_there: int = 0
+    bytes: int = 0
+    source_deleted: bool = False
+    duration_s: float = 0.0
+    notes: tuple[str, ...] = ()

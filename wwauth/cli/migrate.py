@@ -84,7 +84,7 @@ class _Work:
 
 
 async def _migrate(source: Place, target: Place, work: _Work, *, json: bool) -> bool:
-    from ..backup.migrate import PROBE  # noqa: PLC0415 - after a wrong call is known for one
+    from ..backup._migration import PROBE  # noqa: PLC0415 - after a wrong call is known for one
     from ..backup.sessions import session_names  # noqa: PLC0415 - as above
 
     done: list[MigrationReport] = []
