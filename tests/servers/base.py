@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Self
@@ -114,12 +116,12 @@ class Server:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let it hang: it takes connections, and answers nothing."""
-        assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        stopped = self._processes()
+        _signal(stopped, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.killpg(self._process.pid, signal.SIGCONT)
+            _signal(stopped, signal.SIGCONT)
 
     @property
     def _log(self) -> Path:
@@ -131,18 +133,38 @@ class Server:
         return False
 
     def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return
-        # A crash takes all of its processes at once.
-        group = number == signal.SIGKILL
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number) if group else process.send_signal(number)
+        # A crash takes all of its processes at once; some of them have made themselves groups of their own.
+        all_of_it = self._processes()
+        process, self._process = self._process, None
+        _signal(all_of_it if number == signal.SIGKILL else all_of_it[:1], number)
         try:
             process.wait(_STOP)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _signal(all_of_it, signal.SIGKILL)
             process.wait()
+        while any(map(_runs, all_of_it)):
+            time.sleep(0.005)
+
+    def _processes(self) -> list[psutil.Process]:
+        assert self._process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self._process.pid)
+            return [first, *first.children(recursive=True)]
+        return []
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def free_port() -> int:
