@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from wwauth.errors import ConfigurationError, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
+from ._local import CHUNK
 from ._sqlite import DatabaseFile, write_lock
 from ._sqlurl import sqlite_path
 
@@ -34,10 +35,12 @@ class Flavor:
 
     Attributes:
         now: Microseconds since 1970, by the database's own clock.
+        piece: How many bytes of an archive go into one row.
         identity: Which database answers: what was learnt about one holds as long as this is the same.
     """
 
     now: ClassVar[ColumnElement[int]]
+    piece: ClassVar[int] = CHUNK
 
     def __init__(self, engine: AsyncEngine, timeout: float) -> None:
         self._engine = engine
@@ -170,7 +173,7 @@ class SQLite(Flavor):
             try:
                 await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             except DBAPIError as error:
-                if not self._collision(error.orig or error):
+                if _sqlite_code(error.orig or error) != sqlite3.SQLITE_BUSY:
                     raise
                 await asyncio.sleep(0.01)
             else:
@@ -182,8 +185,8 @@ class SQLite(Flavor):
             return StoreUnavailable if self._file.may_be_opened() else StoreDenied
         return self._KINDS.get(code)
 
-    def _collision(self, error: BaseException) -> bool:
-        return _sqlite_code(error) == sqlite3.SQLITE_BUSY
+    def _collision(self, error: BaseException) -> bool:  # noqa: ARG002 - a writer has the whole database for itself
+        return False
 
 
 class PostgreSQL(Flavor):
@@ -231,8 +234,11 @@ class MySQL(Flavor):
     # Not NOW() and its kin: they follow the connection's time zone, which repeats an hour each autumn.
     now = literal_column("TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))", BigInteger)
 
-    # A chunk is sent as text, which is twice as long; with room for the statement around it.
-    _PACKET: Final = 4 * 1024 * 1024
+    # The drivers put a statement together on the event loop, with some passes over all of its bytes.
+    piece = CHUNK // 2
+
+    # A piece is sent as text, which is twice as long; with room for the statement around it.
+    _PACKET: Final = 4 * piece
 
     _DENIED: ClassVar[Collection[int]] = {1044, 1045, 1142, 1143, 1227, 1290, 1370, 1410, 1698, 1792, 1836, 3118, 3955, 4151}
     _FULL: ClassVar[Collection[int]] = {1021, 1114, 3675}

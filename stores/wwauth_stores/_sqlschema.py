@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, func, select
 from sqlalchemy.dialects import mysql
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 # The shortest limit for a table's name is PostgreSQL's, 63 bytes.
 _PREFIX = re.compile(r"[A-Za-z0-9_]{0,40}")
 
-_OPTIONS = {f"{kind}_{word}": value for kind in ("mysql", "mariadb") for word, value in {"engine": "InnoDB"}.items()}
+_OPTIONS: dict[str, Any] = {
+    f"{kind}_{word}": value for kind in ("mysql", "mariadb") for word, value in {"engine": "InnoDB"}.items()
+}
 
 
 def _name(length: int) -> TypeEngine[str]:
@@ -35,9 +37,7 @@ def _name(length: int) -> TypeEngine[str]:
 
 
 def _words(length: int) -> TypeEngine[str]:
-    return String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-    )
+    return String(length).with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 
 
 class Schema:

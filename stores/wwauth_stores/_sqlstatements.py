@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 class Statements:
     """
-    Each names its parameters: `name` of the session, `key` of a content, `number` of a chunk and its `bytes`; `count` of the
-    chunks, `length` in bytes and `digest` of an archive.
+    The statements for the tables of one schema.
+
+    Their parameters are the `name` of a session, the `key` of a content, the `number` of a chunk and its `bytes`; of an archive
+    the `count` of its chunks, its `length` in bytes and its `digest`.
     """
 
     def __init__(self, schema: Schema, flavor: Flavor) -> None:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-# The drivers that are tested. Without one in the URL, it is the first that is installed; the last is the one of the extra.
+# The drivers that are tested. Without one in the URL, it is the first that is installed; the extras bring the first one.
 _DRIVERS: dict[str, tuple[str, ...]] = {
     "sqlite": ("aiosqlite",),
     "postgresql": ("asyncpg",),
     "postgres": ("asyncpg",),
-    "mysql": ("asyncmy", "aiomysql"),
-    "mariadb": ("asyncmy", "aiomysql"),
+    "mysql": ("aiomysql", "asyncmy"),
+    "mariadb": ("aiomysql", "asyncmy"),
 }
 _DIALECTS = {"postgres": "postgresql"}
 _EXTRAS = {"mariadb": "mysql", "postgres": "postgresql"}
@@ -62,7 +62,7 @@ def sqlite_path(url: URL) -> Path:
     name = url.database or ""
     if name in {"", ":memory:"} or name.startswith("file:"):
         raise ConfigurationError(
-            f"invalid SQLite database {name!r}: name a file, as in sqlite:///wwauth.db; archives in memory are what memory: is for"
+            f"invalid SQLite database {name!r}: name a file, as in sqlite:///wwauth.db; what is kept in memory is for memory:"
         )
     return Path(name).absolute()
 
@@ -102,17 +102,15 @@ def _driver(text: str, kind: str, named: str, extra: str) -> str:
     if named and named not in known:
         raise _wrong(text, f"SQLStore awaits its driver, so name {' or '.join(known)}, or none")
     wanted = (named,) if named else known
-    for driver in wanted[:-1]:
-        if importlib.util.find_spec(driver) is not None:
-            return driver
-    load(wanted[-1], extra=extra, needed_by="SQLStore")
-    return wanted[-1]
+    driver = next((one for one in wanted if importlib.util.find_spec(one) is not None), wanted[0])
+    load(driver, extra=extra, needed_by="SQLStore")
+    return driver
 
 
 def _parsed(text: str, whole: str) -> URL:
     engine = load("sqlalchemy.engine", extra="sqlite", needed_by="SQLStore")
     try:
-        url: URL = engine.make_url(whole)
+        url: URL | None = engine.make_url(whole)
     except Exception:  # noqa: BLE001 - SQLAlchemy's own errors, and a ValueError
         url = None
     if url is None or "@" in (url.host or ""):

@@ -97,8 +97,8 @@ class SQLStore(DriverStore):
         """
         Return a store with an engine of its own, which its `close()` closes; it connects with its first use.
 
-        `sqlite:///wwauth.db`, `postgresql://user:password@host/database`, `mysql://…`, `mariadb://…`; a driver may be named after
-        a plus sign (aiosqlite; asyncpg; aiomysql or asyncmy), options of the driver stand after a `?`.
+        `sqlite:///wwauth.db`, `postgresql://user:password@host/database`, `mysql://…`, `mariadb://…`; a driver may be named
+        after a plus sign (aiosqlite; asyncpg; aiomysql or asyncmy), its options stand after a `?`.
 
         Raises:
             ConfigurationError: It is no such URL; no password is in the message.
@@ -167,8 +167,8 @@ class SQLStore(DriverStore):
                     await write(data)
                 if (size, digest.hexdigest()) != (rows[0].size, rows[0].sha256):
                     raise SessionCorrupted(
-                        f"what {self._place} holds of session {name!r} is not what was saved ({size} of {rows[0].size} bytes, or "
-                        f"others): restore an older backup"
+                        f"what {self._place} holds of session {name!r} is not what was saved ({size} of {rows[0].size} bytes, "
+                        f"or others): restore an older backup"
                     )
 
     async def delete(self, *, session: str, fence: int | None = None) -> None:
@@ -219,10 +219,12 @@ class SQLStore(DriverStore):
 
     async def _upload(self, transaction: Transaction, chunks: AsyncIterator[bytes]) -> _Content:
         key, count, size, digest = secrets.token_hex(16), 0, 0, hashlib.sha256()
+        flavor = self._database.flavor
         async for chunk in chunks:
-            data = self._database.flavor.packed(chunk)
-            await transaction.run(self._statements.add_chunk, {"key": key, "number": count, "bytes": data})
-            count += 1
+            for begin in range(0, len(chunk), flavor.piece):
+                data = flavor.packed(chunk[begin : begin + flavor.piece])
+                await transaction.run(self._statements.add_chunk, {"key": key, "number": count, "bytes": data})
+                count += 1
             size += len(chunk)
             digest.update(chunk)
         return _Content(key, count, size, digest.hexdigest())

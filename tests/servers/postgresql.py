@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,7 +52,7 @@ class PostgreSQL(Server):
 
     def run(self, *statements: str, database: str = "postgres") -> str:
         """Run each statement by itself, and return what they say."""
-        words = [word for statement in statements for word in ("-c", statement)]
+        words: list[str] = [word for statement in statements for word in ("-c", statement)]
         command = [_program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *words, self.address(database)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -62,7 +63,9 @@ class PostgreSQL(Server):
                     folder.chmod(folder.stat().st_mode | 0o011)
             subprocess.run(["chown", "postgres:postgres", self.data], check=True)
         how = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
-        subprocess.run([_program("initdb"), "-D", self.data, *how], check=True, capture_output=True, cwd=self.data, **self._user)
+        subprocess.run(
+            [_program("initdb"), "-D", str(self.data), *how], check=True, capture_output=True, cwd=self.data, **self._user
+        )
         (self.data / "pg_hba.conf").write_text(_RULES)
 
     def command(self) -> Sequence[str | Path]:
@@ -84,12 +87,16 @@ class PostgreSQL(Server):
     @property
     def _user(self) -> dict[str, Any]:
         # It refuses to be root.
-        return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        return (
+            {"user": "postgres", "group": "postgres", "extra_groups": []}
+            if sys.platform != "win32" and os.geteuid() == 0
+            else {}
+        )
 
 
 def _folders() -> list[Path]:
     return sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
 
 
-def _program(name: str) -> Path:
-    return _folders()[-1] / name
+def _program(name: str) -> str:
+    return str(_folders()[-1] / name)

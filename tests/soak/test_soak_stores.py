@@ -33,6 +33,7 @@ pytestmark = [
 SEED = int(os.environ.get("WWAUTH_SOAK_SEED", "1"))
 SERVER_KILLS = int(os.environ.get("WWAUTH_SOAK_SERVER_KILLS", "20"))
 WRITER_KILLS = int(os.environ.get("WWAUTH_SOAK_WRITER_KILLS", "300"))
+COMMAND = f"WWAUTH_SOAK_SERVER_KILLS={SERVER_KILLS} WWAUTH_SOAK_WRITER_KILLS={WRITER_KILLS} WWAUTH_SOAK_SEED={SEED} make soak"
 
 
 async def _record(name: str, what: str, run: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -44,7 +45,7 @@ async def _record(name: str, what: str, run: Coroutine[Any, Any, dict[str, Any]]
     write_evidence(
         f"store-{name}",
         what=what,
-        command=f"WWAUTH_SOAK_SERVER_KILLS={SERVER_KILLS} WWAUTH_SOAK_WRITER_KILLS={WRITER_KILLS} WWAUTH_SOAK_SEED={SEED} make soak",
+        command=COMMAND,
         seconds=round(time.monotonic() - began),
         **met,
         error=error,
@@ -56,8 +57,8 @@ async def _record(name: str, what: str, run: Coroutine[Any, Any, dict[str, Any]]
 async def test_sqlite_survives_its_writers(tmp_path: Path) -> None:
     met = await _record(
         "sqlite-writer-kills",
-        "SIGKILL of a process that saves one archive after the other into SQLite; after each, a client that was there before finds "
-        "the archive that was saved last, or the one on its way, whole, and saves one itself",
+        "SIGKILL of a process that saves one archive after the other into SQLite; after each, a client that was there before "
+        "finds the archive that was saved last, or the one on its way, whole, and saves one itself",
         kill_writers(f"sqlite:///{tmp_path / 'wwauth.db'}", tmp_path, WRITER_KILLS, SEED),
     )
     assert met["kills"] >= WRITER_KILLS
@@ -71,8 +72,8 @@ async def test_an_sql_server_killed_during_saves_loses_nothing(
     async with SQLStore.from_url(server.url("soak")) as store:
         met = await _record(
             f"{kind}-server-kills",
-            "SIGKILL of all processes of the server at a random moment of a save; after its start the same client finds the archive "
-            "that was saved last, or the one on its way, whole, and saves it once more",
+            "SIGKILL of all processes of the server at a random moment of a save; after its start the same client finds the "
+            "archive that was saved last, or the one on its way, whole, and saves it once more",
             kill_server(server, store, tmp_path, SERVER_KILLS, SEED),
         )
     assert met["kills"] >= SERVER_KILLS

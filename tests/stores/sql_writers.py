@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sqlalchemy import event
 
 from wwauth.errors import StoreError
 from wwauth.stores import SQLStore
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..servers.base import Server
 
 SESSION = "RemoteAuth-one"
+# SIGKILL, which Windows does not have, nor fork().
+KILL = 9
 
 
 def content(number: int) -> bytes:
@@ -46,6 +49,24 @@ async def held(store: SQLStore, folder: Path) -> bytes:
     data = path.read_bytes()
     path.unlink()
     return data
+
+
+async def under_way(store: SQLStore, path: Path, fence: int | None = None) -> asyncio.Task[None]:
+    """Begin a save and return when some of its chunks are in the database."""
+    chunks = 0
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal chunks
+        chunks += statement.startswith("INSERT INTO wwauth_chunks")
+
+    engine = store._engine.sync_engine
+    event.listen(engine, "after_cursor_execute", count)
+    task = asyncio.create_task(store.save(session=SESSION, path=path, fence=fence))
+    while chunks < 5:
+        assert not task.done(), "the save ended by itself"
+        await asyncio.sleep(0.001)
+    event.remove(engine, "after_cursor_execute", count)
+    return task
 
 
 class Writers:
@@ -104,6 +125,8 @@ class Writers:
 
 def serve() -> None:
     """Fork writers as the lines of the standard input say, and kill them."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     url, folder = sys.argv[1], Path(sys.argv[2])
     # Loads what a writer needs, and opens nothing.
     SQLStore.from_url(url)
@@ -111,7 +134,7 @@ def serve() -> None:
     for line in sys.stdin:
         if line.strip() == "kill":
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, KILL)
                 os.waitpid(pid, 0)
             pids = []
             _say("dead")
@@ -125,7 +148,7 @@ def serve() -> None:
                 os._exit(_write(url, folder / f"source-{one}.zip", number))
             pids.append(pid)
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, KILL)
 
 
 def _write(url: str, path: Path, number: int) -> int:

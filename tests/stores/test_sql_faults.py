@@ -16,7 +16,7 @@ from wwauth.errors import LeaseLost, StoreDenied, StoreFull, StoreUnavailable
 from wwauth.stores import SQLStore
 
 from ..servers.mariadb import GUEST, GUEST_PASSWORD
-from .sql_writers import SESSION, Writers, content, held, kill_server, kill_writers, write
+from .sql_writers import SESSION, Writers, content, held, kill_server, kill_writers, under_way, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,24 +52,6 @@ def server(request: pytest.FixtureRequest) -> SQLServer:
     return running
 
 
-async def _under_way(store: SQLStore, path: Path, fence: int | None = None) -> asyncio.Task[None]:
-    """Begin a save and return when some of its chunks are in the database."""
-    chunks = 0
-
-    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        nonlocal chunks
-        chunks += statement.startswith("INSERT INTO wwauth_chunks")
-
-    engine = store._engine.sync_engine
-    event.listen(engine, "after_cursor_execute", count)
-    task = asyncio.create_task(store.save(session=SESSION, path=path, fence=fence))
-    while chunks < 5:
-        assert not task.done(), "the save ended by itself"
-        await asyncio.sleep(0.001)
-    event.remove(engine, "after_cursor_execute", count)
-    return task
-
-
 @forks
 async def test_a_writer_killed_at_any_moment_leaves_the_last_archive(tmp_path: Path) -> None:
     met = await kill_writers(f"sqlite:///{tmp_path / 'wwauth.db'}", tmp_path, kills=10, seed=1)
@@ -95,7 +77,7 @@ async def test_processes_that_start_at_once_make_one_schema(tmp_path: Path) -> N
 async def test_a_server_killed_during_a_save_leaves_the_old_archive(server: SQLServer, tmp_path: Path, endless: Path) -> None:
     async with SQLStore.from_url(server.url("killed")) as store:
         await store.save(session=SESSION, path=write(tmp_path / "first.zip", 1))
-        save = await _under_way(store, endless)
+        save = await under_way(store, endless)
         await asyncio.to_thread(server.kill)
         with pytest.raises(StoreUnavailable):
             await save
@@ -116,7 +98,7 @@ async def test_a_server_killed_at_any_moment_loses_nothing_that_was_saved(server
 async def test_a_server_that_hangs_is_given_up(server: SQLServer, tmp_path: Path, archive: Path, endless: Path) -> None:
     async with SQLStore.from_url(server.url("hangs"), timeout=0.4) as store:
         await store.save(session=SESSION, path=archive)
-        save = await _under_way(store, endless)
+        save = await under_way(store, endless)
         with server.paused():
             with pytest.raises(StoreUnavailable, match=r"no answer within 0\.4 s"):
                 await save
@@ -129,7 +111,7 @@ async def test_a_server_that_hangs_is_given_up(server: SQLServer, tmp_path: Path
 async def test_a_connection_that_is_cut_leaves_the_old_archive(postgresql: PostgreSQL, tmp_path: Path, endless: Path) -> None:
     async with SQLStore.from_url(postgresql.url("cut")) as store:
         await store.save(session=SESSION, path=write(tmp_path / "first.zip", 1))
-        save = await _under_way(store, endless)
+        save = await under_way(store, endless)
         postgresql.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'cut'")
         with pytest.raises(StoreUnavailable):
             await save
@@ -140,7 +122,7 @@ async def test_a_connection_that_is_cut_leaves_the_old_archive(postgresql: Postg
 async def test_a_cancelled_save_ends_at_once_and_leaves_nothing(server: SQLServer, tmp_path: Path, endless: Path) -> None:
     async with SQLStore.from_url(server.url("cancelled")) as store:
         await store.save(session=SESSION, path=write(tmp_path / "first.zip", 1))
-        save = await _under_way(store, endless)
+        save = await under_way(store, endless)
         save.cancel()
         with pytest.raises(asyncio.CancelledError):
             await save
@@ -149,12 +131,12 @@ async def test_a_cancelled_save_ends_at_once_and_leaves_nothing(server: SQLServe
         assert await held(store, tmp_path) == content(2)
 
 
-async def test_a_lease_is_renewed_while_a_save_is_under_way(server: SQLServer, tmp_path: Path, endless: Path) -> None:
+async def test_a_lease_is_renewed_while_a_save_isunder_way(server: SQLServer, tmp_path: Path, endless: Path) -> None:
     async with (
         SQLStore.from_url(server.url("renewed")) as store,
         store.lease(session=SESSION, holder="me", ttl=60) as lease,
     ):
-        save = await _under_way(store, endless)
+        save = await under_way(store, endless)
         await lease.renew()
         assert not save.done()
         save.cancel()
@@ -167,7 +149,7 @@ async def test_a_holder_overtaken_in_the_middle_of_its_save_is_refused(server: S
         lease = await store.lease(session=SESSION, holder="first", ttl=0.001).__aenter__()
         large = tmp_path / "large.zip"
         large.write_bytes(bytes(48 * 1024 * 1024))
-        save = await _under_way(store, large, lease.fence)
+        save = await under_way(store, large, lease.fence)
         async with store.lease(session=SESSION, holder="second", ttl=60):
             with pytest.raises(LeaseLost):
                 await save
