@@ -268,15 +268,16 @@ async def test_a_file_without_permission_denies_and_never_says_no(tmp_path: Path
 
 
 MEMORY = """
-import asyncio, resource, sys
+import asyncio, os, resource, sys
 from pathlib import Path
 from wwauth.stores import SQLStore
 url, folder, size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 async def there_and_back(store, size):
     source = folder / "source"
-    with open("/dev/urandom", "rb") as noise, source.open("wb") as file:
+    noise = os.urandom(1024 * 1024)
+    with source.open("wb") as file:
         for _ in range(size):
-            file.write(noise.read(1024 * 1024))
+            file.write(noise)
     await store.save(session="one", path=source)
     await store.extract(session="one", path=folder / "out")
     assert (folder / "out").stat().st_size == size * 1024 * 1024
