@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from wwauth.errors import StoreError
 from wwauth.stores import SQLStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from typing import Self
 
     from ..servers.base import Server
@@ -86,6 +87,9 @@ class Writers:
             text=True,
             bufsize=1,
         )
+        self._saved: int | None = None
+        self.last = ""
+        """What a writer has said last."""
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +100,7 @@ class Writers:
     def start(self, number: int, *, beside: int = 1) -> None:
         """Start `beside` writers at the same moment."""
         assert self._process.stdin is not None
+        self._saved = None
         print(number, beside, file=self._process.stdin, flush=True)
         assert self._next()[0] == "born"
 
@@ -106,21 +111,23 @@ class Writers:
         return int(said[1])
 
     def kill(self) -> int | None:
-        """Kill the writers; return the last number that one of them has saved, and said so."""
+        """Kill the writers; return the last number that one of them has saved, and said so; None: it has saved none."""
         assert self._process.stdin is not None
         print("kill", file=self._process.stdin, flush=True)
-        saved = None
         while (said := self._next())[0] != "dead":
             assert said[0] != "failed", said
-            if said[0] == "saved":
-                saved = int(said[1])
-        return saved
+        return self._saved
 
     def _next(self) -> Sequence[str]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the process that forks writers has ended"
-        return line.split(maxsplit=1)
+        said = line.split(maxsplit=1)
+        if said[0] == "saved":
+            self._saved = int(said[1])
+        if said[0] != "dead":
+            self.last = said[0]
+        return said
 
 
 def serve() -> None:
@@ -182,26 +189,36 @@ async def kill_writers(url: str, folder: Path, kills: int, seed: int) -> dict[st
     way, whole; and saves one itself.
     """
     moments, number = random.Random(seed), 1
-    met = {"kills": 0, "before_a_first_save": 0, "came_back_as_it_was_saved_last": 0, "came_back_as_it_was_on_its_way": 0}
+    met = {
+        "kills": 0,
+        "in_the_middle_of_a_save": 0,
+        "before_a_first_save": 0,
+        "came_back_as_it_was_saved_last": 0,
+        "came_back_as_it_was_on_its_way": 0,
+    }
     store = SQLStore.from_url(url)
     mine = folder / "mine.zip"
     async with store:
-        await store.save(session=SESSION, path=write(mine, 0))
+        lasts = await _timed(store.save(session=SESSION, path=write(mine, 0)))
         last = 0
         with Writers(url, folder) as writers:
             for _ in range(kills):
                 await asyncio.to_thread(writers.start, number)
-                await asyncio.sleep(moments.choice((moments.uniform(0, 0.02), moments.uniform(0, 0.2))))
+                # Some while they open the database, most of them while they save.
+                for _ in range(moments.choice((0, 1, 1, 2, 3))):
+                    await asyncio.to_thread(writers.wait, "saving")
+                await asyncio.sleep(moments.uniform(0, lasts))
                 saved = await asyncio.to_thread(writers.kill)
                 last = last if saved is None else saved
                 following = number if saved is None else saved + 1
                 got = await held(store, folder)
                 assert got in (content(last), content(following)), f"after {saved} was saved there are {len(got)} other bytes"
                 met["kills"] += 1
-                met["before_a_first_save"] += saved is None
+                met["in_the_middle_of_a_save"] += writers.last == "saving"
+                met["before_a_first_save"] += saved is None and writers.last != "saving"
                 met["came_back_as_it_was_saved_last" if got == content(last) else "came_back_as_it_was_on_its_way"] += 1
                 last = number = following + 1
-                await store.save(session=SESSION, path=write(mine, last))
+                lasts = await _timed(store.save(session=SESSION, path=write(mine, last)))
                 assert await held(store, folder) == content(last)
                 number += 1
     return met
@@ -211,11 +228,11 @@ async def kill_server(server: Server, store: SQLStore, folder: Path, kills: int,
     """Kill the server at a moment of a save, again and again, and start it; the same client goes on. Return what was met."""
     moments, mine = random.Random(seed), folder / "mine.zip"
     met = {"kills": 0, "saves_that_failed": 0, "saves_that_were_done": 0, "new_after_a_failure": 0}
-    await store.save(session=SESSION, path=write(mine, 0))
+    lasts = await _timed(store.save(session=SESSION, path=write(mine, 0)))
     last = 0
     for number in range(1, kills + 1):
         save = asyncio.ensure_future(store.save(session=SESSION, path=write(mine, number)))
-        await asyncio.wait([save], timeout=moments.uniform(0, 0.12))
+        await asyncio.wait([save], timeout=moments.uniform(0, lasts))
         await asyncio.to_thread(server.kill)
         failed = False
         with contextlib.suppress(StoreError):
@@ -231,7 +248,15 @@ async def kill_server(server: Server, store: SQLStore, folder: Path, kills: int,
             met["new_after_a_failure"] += got == content(number)
         else:
             assert got == content(number), "an archive that was saved is lost"
-        await store.save(session=SESSION, path=write(mine, number))
+        # Twice, since the first one may have to connect.
+        await store.save(session=SESSION, path=mine)
+        lasts = await _timed(store.save(session=SESSION, path=mine))
         assert await held(store, folder) == content(number)
         last = number
     return met
+
+
+async def _timed(work: Awaitable[None]) -> float:
+    began = time.monotonic()
+    await work
+    return time.monotonic() - began
