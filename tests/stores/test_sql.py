@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,16 @@ class TestSQLite(StoreContract):
     async def reopen(self, store: Store) -> Store:
         return SQLStore.from_url(self.url)
 
+    def open_elsewhere(self, store: Store) -> str:
+        return f"from wwauth.stores import SQLStore; store = SQLStore.from_url({self.url!r})"
+
+    async def unreachable(self) -> Store:
+        return SQLStore.from_url(f"sqlite:///{os.devnull}/wwauth.db")
+
+    async def connections(self, store: Store) -> int:
+        # Each has a thread of aiosqlite's. SQLite itself keeps files open for as long as any connection of the process is.
+        return sum("_connection_worker_thread" in thread.name for thread in threading.enumerate())
+
 
 class _OnAServer(StoreContract):
     """Each test has tables of its own, under a prefix, which is quicker than a database of its own."""
@@ -58,19 +70,34 @@ class _OnAServer(StoreContract):
     async def reopen(self, store: Store) -> Store:
         return SQLStore.from_url(self.url, table_prefix=self.prefix)
 
+    def open_elsewhere(self, store: Store) -> str:
+        opening = f"store = SQLStore.from_url({self.url!r}, table_prefix={self.prefix!r})"
+        return f"from wwauth.stores import SQLStore; {opening}"
+
+    async def unreachable(self) -> Store:
+        return SQLStore.from_url(re.sub(r":[0-9]+/", ":1/", self.url))
+
 
 class TestPostgreSQL(_OnAServer):
     @pytest.fixture
     async def store(self, postgresql: PostgreSQL) -> AsyncIterator[SQLStore]:
+        self.server = postgresql
         async with self.opened(postgresql.shared("contract")) as store:
             yield store
+
+    async def connections(self, store: Store) -> int:
+        return int(self.server.run("SELECT count(*) FROM pg_stat_activity WHERE datname = 'contract'"))
 
 
 class TestMariaDB(_OnAServer):
     @pytest.fixture
     async def store(self, mariadb: MariaDB) -> AsyncIterator[SQLStore]:
+        self.server = mariadb
         async with self.opened(mariadb.shared("contract")) as store:
             yield store
+
+    async def connections(self, store: Store) -> int:
+        return int(self.server.run("SELECT count(*) FROM information_schema.processlist WHERE db = 'contract'"))
 
 
 @pytest.fixture
