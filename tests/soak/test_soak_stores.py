@@ -1,8 +1,8 @@
 """
 Stores whose servers and writers are killed at random moments, and large archives in little memory.
 
-`make soak` runs it. WWAUTH_SOAK_SEED is where to begin (1), WWAUTH_SOAK_SERVER_KILLS how often each server is killed (20),
-WWAUTH_SOAK_WRITER_KILLS how often a process that writes to SQLite (300).
+`make soak` runs it. WWAUTH_SOAK_SEED is where to begin (1), WWAUTH_SOAK_SERVER_KILLS how often each server is killed in the
+middle of a save (20), WWAUTH_SOAK_WRITER_KILLS how often a process that writes to SQLite (300).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def test_an_sql_server_killed_during_saves_loses_nothing(
             "archive that was saved last, or the one on its way, whole, and saves it once more",
             kill_server(server, store, tmp_path, SERVER_KILLS, SEED),
         )
-    assert met["kills"] >= SERVER_KILLS
+    assert met["saves_that_failed"] >= SERVER_KILLS
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])

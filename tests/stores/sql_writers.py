@@ -225,12 +225,17 @@ async def kill_writers(url: str, folder: Path, kills: int, seed: int) -> dict[st
 
 
 async def kill_server(server: Server, store: SQLStore, folder: Path, kills: int, seed: int) -> dict[str, int]:
-    """Kill the server at a moment of a save, again and again, and start it; the same client goes on. Return what was met."""
+    """
+    Kill the server at any moment of a save, until `kills` of them came in its middle, and start it; return what was met.
+
+    After each, the same client finds the archive that was saved last, or the one that was on its way, whole; and saves again.
+    """
     moments, mine = random.Random(seed), folder / "mine.zip"
     met = {"kills": 0, "saves_that_failed": 0, "saves_that_were_done": 0, "new_after_a_failure": 0}
     lasts = await _timed(store.save(session=SESSION, path=write(mine, 0)))
-    last = 0
-    for number in range(1, kills + 1):
+    last = number = 0
+    while met["saves_that_failed"] < kills:
+        number += 1
         save = asyncio.ensure_future(store.save(session=SESSION, path=write(mine, number)))
         await asyncio.wait([save], timeout=moments.uniform(0, lasts))
         await asyncio.to_thread(server.kill)
