@@ -91,19 +91,20 @@ async def test_a_server_killed_during_a_save_leaves_the_old_archive(server: SQLS
 
 async def test_a_server_killed_at_any_moment_loses_nothing_that_was_saved(server: SQLServer, tmp_path: Path) -> None:
     async with SQLStore.from_url(server.url("killed")) as store:
-        met = await kill_server(server, store, tmp_path, kills=2, seed=1)
-    assert met["saves_that_failed"] == 2
+        met = await kill_server(server, store, tmp_path, kills=1, seed=1)
+    assert met["saves_that_failed"] == 1
 
 
 async def test_a_server_that_hangs_is_given_up(server: SQLServer, tmp_path: Path, archive: Path, endless: Path) -> None:
-    async with SQLStore.from_url(server.url("hangs"), timeout=0.4) as store:
+    url = server.url("hangs")
+    async with SQLStore.from_url(url, timeout=3) as store, SQLStore.from_url(url, timeout=0.1) as hasty:
         await store.save(session=SESSION, path=archive)
         save = await under_way(store, endless)
         with server.paused():
-            with pytest.raises(StoreUnavailable, match=r"no answer within 0\.4 s"):
+            with pytest.raises(StoreUnavailable, match=r"no answer within 0\.1 s"):
+                await hasty.session_exists(session=SESSION)
+            with pytest.raises(StoreUnavailable, match=r"no answer within 3 s"):
                 await save
-            with pytest.raises(StoreUnavailable, match=r"no answer within 0\.4 s"):
-                await store.session_exists(session=SESSION)
         await store.save(session=SESSION, path=archive)
         assert await held(store, tmp_path) == content(1)
 
@@ -254,12 +255,11 @@ def _said(program: str, *arguments: object) -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only POSIX systems have permission bits")
-@pytest.mark.parametrize("mode", [0o000, 0o400])
-async def test_a_file_without_permission_denies_and_never_says_no(tmp_path: Path, archive: Path, mode: int) -> None:
+async def test_a_file_without_permission_denies_and_never_says_no(tmp_path: Path, archive: Path) -> None:
     file = tmp_path / "data" / "wwauth.db"
     async with SQLStore.from_url(f"sqlite:///{file}") as store:
         await store.save(session="one", path=archive)
-    file.chmod(mode)
+    file.chmod(0o400)
     for folder in (file.parent, tmp_path, *tmp_path.parents):
         if not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
