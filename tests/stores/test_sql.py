@@ -374,8 +374,6 @@ async def test_no_connection_is_left(postgresql: PostgreSQL, mariadb: MariaDB, a
 
 @pytest.mark.parametrize("scheme", ["mysql", "mysql+asyncmy", "mariadb+asyncmy"])
 async def test_the_other_driver_and_the_other_name(mariadb: MariaDB, scheme: str, archive: Path, tmp_path: Path) -> None:
-    if scheme.endswith("asyncmy"):
-        pytest.importorskip("asyncmy")
     mariadb.url("drivers")
     async with SQLStore.from_url(mariadb.address("drivers", scheme=scheme)) as store:
         await store.save(session="one", path=archive)
