@@ -12,7 +12,7 @@ from wwauth.errors import ConfigurationError, LeaseLost, SessionInUse
 if TYPE_CHECKING:
     from typing import Self
 
-_LONGEST_HOLDER = 200
+LONGEST_HOLDER = 200
 
 
 class Leases(Protocol):
@@ -38,8 +38,8 @@ class StoreLease(Lease):
 
     def __init__(self, leases: Leases, *, session: str, holder: str, ttl: float) -> None:
         self._session = check_session_name(session)
-        if not isinstance(holder, str) or not 1 <= len(holder) <= _LONGEST_HOLDER or not holder.isprintable():
-            raise ConfigurationError(f"invalid holder {holder!r}: use 1 to {_LONGEST_HOLDER} printable characters")
+        if not isinstance(holder, str) or not 1 <= len(holder) <= LONGEST_HOLDER or not holder.isprintable():
+            raise ConfigurationError(f"invalid holder {holder!r}: use 1 to {LONGEST_HOLDER} printable characters")
         number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
         if not number or not math.isfinite(ttl) or ttl <= 0:
             raise ConfigurationError(f"invalid ttl {ttl!r}: use a number of seconds above 0")

@@ -119,4 +119,10 @@ def _known() -> str:
 _OPENERS: dict[str, Callable[[str, str], Store]] = {"file": _open_file, "memory": _open_memory}
 
 # Where the class is whose `from_url` takes the rest; each is loaded with its first use.
-_CLASSES: dict[str, tuple[str, str]] = {}
+_CLASSES: dict[str, tuple[str, str]] = {
+    "sqlite": ("wwauth_stores.sql", "SQLStore"),
+    "postgresql": ("wwauth_stores.sql", "SQLStore"),
+    "postgres": ("wwauth_stores.sql", "SQLStore"),
+    "mysql": ("wwauth_stores.sql", "SQLStore"),
+    "mariadb": ("wwauth_stores.sql", "SQLStore"),
+}

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .mariadb import MariaDB
+from .postgresql import PostgreSQL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -23,3 +26,7 @@ def server_fixture(kind: type[Server]) -> Callable[..., Any]:
             yield server
 
     return running
+
+
+postgresql = server_fixture(PostgreSQL)
+mariadb = server_fixture(MariaDB)

@@ -58,6 +58,7 @@ PUBLIC = {
         "EncryptedStore",
         "FileSystemStore",
         "MemoryStore",
+        "SQLStore",
         "SessionInfo",
         "Store",
         "StoreFeatures",

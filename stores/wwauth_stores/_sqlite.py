@@ -1,0 +1,99 @@
+"""The file of an SQLite database: private, watched, with one writer of this process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from wwauth._files import PRIVATE_DIR, PRIVATE_FILE
+from wwauth.errors import StoreUnavailable
+
+from ._local import store_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LOCKS: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Path, asyncio.Lock]] = WeakKeyDictionary()
+
+
+def write_lock(path: Path) -> asyncio.Lock:
+    """
+    Return the lock for the writers of a database in this event loop, whichever store they use.
+
+    SQLite has one writer at a time; the others would ask again and again, and the unlucky one would give up.
+    """
+    locks = _LOCKS.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    lock = locks.get(path)
+    if lock is None:
+        lock = locks[path] = asyncio.Lock()
+    return lock
+
+
+class DatabaseFile:
+    """
+    Where a database lies.
+
+    Attributes:
+        identity: Which file was found there at last, or None. Another one was put in its place when this changes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.identity: tuple[int, int] | None = None
+
+    def find(self, *, create: bool) -> bool:
+        """
+        Tell whether it is there; with `create` it is made when it never was, 0600, and its folder 0700.
+
+        Raises:
+            StoreUnavailable: It was there and is gone: whoever has it open would write into nothing.
+        """
+        with store_errors(f"open {self.path}"):
+            if create and self.identity is None:
+                self._make()
+            try:
+                info = self.path.stat()
+            except FileNotFoundError as error:
+                if self.identity is not None or self.path.is_symlink():
+                    raise StoreUnavailable(
+                        f"the database {self.path} is gone: mount it or bring it back, or start anew to begin with an empty one"
+                    ) from error
+                return False
+            identity = (info.st_dev, info.st_ino)
+            if identity != self.identity:
+                self._close_to_others()
+                self.identity = identity
+            return True
+
+    def check(self) -> None:
+        """Raise `StoreUnavailable` when what was found is there no longer: what was written went with it."""
+        before = self.identity
+        self.find(create=False)
+        if self.identity != before:
+            raise StoreUnavailable(f"the database {self.path} was replaced while it was written: save once more")
+
+    def may_be_opened(self) -> bool:
+        """Tell whether this process has the right to write it, and beside it."""
+        return all(os.access(path, os.R_OK | os.W_OK) for path in (self.path, self.path.parent))
+
+    def _make(self) -> None:
+        folder = self.path.parent
+        if not folder.exists():
+            folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+
+    def _close_to_others(self) -> None:
+        # SQLite gives what it makes beside a database the database's own mode.
+        if sys.platform == "win32":
+            return
+        for ending in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                beside = self.path.with_name(self.path.name + ending)
+                info = beside.stat()
+                if info.st_mode & 0o077 and info.st_uid == os.geteuid():
+                    beside.chmod(PRIVATE_FILE)
