@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from wwauth_stores.encrypted import EncryptedStore
     from wwauth_stores.filesystem import FileSystemStore
     from wwauth_stores.memory import MemoryStore
+    from wwauth_stores.mongo import MongoStore
     from wwauth_stores.urls import open_store
 
-__all__ = ["EncryptedStore", "FileSystemStore", "MemoryStore", "SessionInfo", "Store", "StoreFeatures", "open_store"]
+__all__ = ["EncryptedStore", "FileSystemStore", "MemoryStore", "MongoStore", "SessionInfo", "Store", "StoreFeatures", "open_store"]
 
 _MODULES = {
     "EncryptedStore": "wwauth_stores.encrypted",
     "FileSystemStore": "wwauth_stores.filesystem",
     "MemoryStore": "wwauth_stores.memory",
+    "MongoStore": "wwauth_stores.mongo",
     "open_store": "wwauth_stores.urls",
 }
 

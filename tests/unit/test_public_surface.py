@@ -58,6 +58,7 @@ PUBLIC = {
         "EncryptedStore",
         "FileSystemStore",
         "MemoryStore",
+        "MongoStore",
         "SessionInfo",
         "Store",
         "StoreFeatures",
