@@ -44,7 +44,7 @@ def check_archive(store: Store, archive: str) -> None:
     """Refuse packs in a store that does not take them, with a `ConfigurationError`."""
     if archive == "packs" and not takes_packs(store):
         raise ConfigurationError(
-            f"{store!r} takes no packs, which would destroy what another program reads there: say archive=\"whatsapp-web.js\""
+            f'{store!r} takes no packs, which would destroy what another program reads there: say archive="whatsapp-web.js"'
         )
 
 

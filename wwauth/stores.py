@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from wwauth_stores.mongo import MongoStore
     from wwauth_stores.urls import open_store
 
-__all__ = ["EncryptedStore", "FileSystemStore", "MemoryStore", "MongoStore", "SessionInfo", "Store", "StoreFeatures", "open_store"]
+__all__ = [
+    "EncryptedStore",
+    "FileSystemStore",
+    "MemoryStore",
+    "MongoStore",
+    "SessionInfo",
+    "Store",
+    "StoreFeatures",
+    "open_store",
+]
 
 _MODULES = {
     "EncryptedStore": "wwauth_stores.encrypted",

@@ -182,7 +182,7 @@ class Bucket:
             await self._chunks.insert_many(batch)
 
     async def _read_batch(self, file: StoredFile, number: int, doing: str) -> list[Any]:
-        # A query for each batch needs no cursor to stay open on the server, and is repeated by the driver when a connection breaks.
+        # A query for each batch: no cursor stays open on the server, and the driver asks again when a connection breaks.
         most = max(1, _BATCH // file.chunk_size)
         wanted = {"files_id": file.id, "n": {"$gte": number}}
         async with self._step(doing):

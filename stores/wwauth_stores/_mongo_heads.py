@@ -131,7 +131,11 @@ class Heads:
             if document is not None:
                 return _head(document)
             head = await self.find(session, doing)
-            raise overtaken(session, head.holder if head else None)
+            if fence is not None and (head is None or head.fence != fence):
+                raise overtaken(session, head.holder if head else None)
+            # Seen with one server when two made a head at the same time: nothing was done, and no error told.
+            if head is not None and file in head.pending:
+                return head
 
     async def touch(self, session: str, file: ObjectId, doing: str) -> None:
         """Keep an upload from being taken for what a crash left; `StoreUnavailable`: it was."""
@@ -292,7 +296,9 @@ class Heads:
 
 def _head(document: dict[str, Any]) -> Head:
     if document.get("format", _FORMAT) != _FORMAT:
-        raise StoreError(f"session {document['_id']!r} was stored by a newer wwauth (format {document['format']!r}): update this one")
+        raise StoreError(
+            f"session {document['_id']!r} was stored by a newer wwauth (format {document['format']!r}): update this one"
+        )
     return Head(
         session=document["_id"],
         file=document.get("file"),
@@ -316,6 +322,6 @@ def _milliseconds(ttl: float) -> Int64:
 
 def _given_up(session: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"the save of session {session!r} was not committed: the session was deleted meanwhile, or the save rested for more than "
-        f"{GRACE.total_seconds() / 3600:g} h; save it again"
+        f"the save of session {session!r} was not committed: the session was deleted meanwhile, or the save rested for "
+        f"more than {GRACE.total_seconds() / 3600:g} h; save it again"
     )

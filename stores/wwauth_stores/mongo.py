@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth.abc import StoreFeatures
-from wwauth.errors import ConfigurationError, SessionCorrupted, SessionNotFound, StoreDenied, StoreError, StoreFull, StoreUnavailable
+from wwauth.errors import (
+    ConfigurationError,
+    SessionCorrupted,
+    SessionNotFound,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 
 from ._driver import DriverStore, load
 from ._lease import StoreLease
@@ -82,7 +90,7 @@ class MongoStore(DriverStore):
         database: str | None = None,
         bucket_prefix: str = "wwauth",
         layout: Layout = "wwauth",
-        timeout: float = 30,  # noqa: ASYNC109 - as in all stores over a database
+        timeout: float = 30,
     ) -> None:
         load("pymongo", extra="mongodb", needed_by="MongoStore")
         if not any(kind.__name__ in _CLIENTS for kind in type(client).__mro__):
@@ -92,7 +100,9 @@ class MongoStore(DriverStore):
         if layout not in get_args(Layout):
             raise ConfigurationError(f"invalid layout {layout!r}: use one of {', '.join(map(repr, get_args(Layout)))}")
         if not isinstance(bucket_prefix, str) or not _PREFIX.fullmatch(bucket_prefix):
-            raise ConfigurationError(f"invalid bucket_prefix {bucket_prefix!r}: use ASCII letters, digits, '_', '-' and dots between")
+            raise ConfigurationError(
+                f"invalid bucket_prefix {bucket_prefix!r}: use ASCII letters, digits, '_', '-' and dots between"
+            )
         chosen = _database(client, database)
         hosts = _hosts(client)
         super().__init__(f"mongodb://{','.join(hosts.values())}/{chosen.name}", owned=False, timeout=timeout)
@@ -110,7 +120,7 @@ class MongoStore(DriverStore):
         database: str | None = None,
         bucket_prefix: str = "wwauth",
         layout: Layout = "wwauth",
-        timeout: float = 30,  # noqa: ASYNC109 - as above
+        timeout: float = 30,
     ) -> Self:
         """
         Return a store with a client of its own, which `close()` closes; nothing is connected yet.
@@ -123,13 +133,14 @@ class MongoStore(DriverStore):
             timeout: See there.
         """
         pymongo = load("pymongo", extra="mongodb", needed_by="MongoStore")
+        scheme, colon, rest = str(url).partition(":")
         try:
-            client = pymongo.AsyncMongoClient(url)
+            client = pymongo.AsyncMongoClient(scheme.lower() + colon + rest)
         except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
             # Not raised from it: what the driver cannot read may be a password.
             raise ConfigurationError(
-                f"invalid store URL {redact_url(url)!r} ({type(error).__name__}): write "
-                f"mongodb://user:password@host:27017/database?options, in user and password with percent signs for / : @ and the like"
+                f"invalid store URL {redact_url(str(url))!r} ({type(error).__name__}): write mongodb://user:password@host:27017/"
+                f"database?options; in user and password, a character such as / : @ is written with a percent sign"
             ) from None
         store = cls(client, database=database, bucket_prefix=bucket_prefix, layout=layout, timeout=timeout)
         store._owned = True

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 
-async def kill_in_saves(server: Server, store: Any, folder: Path, *, kills: int, seed: int, size: int = 12 * MIB) -> Counter[str]:
+async def kill_in_saves(
+    server: Server, store: Any, folder: Path, *, kills: int, seed: int, size: int = 12 * MIB
+) -> Counter[str]:
     """
     Kill the server at `kills` random moments of a save, start it again each time, and return how the saves ended.
 
-    What is stored is the old archive or the new one, and the new one where `save` said so; then a save with the same client works.
+    What is stored is the old archive or the new one, and the new one where `save` said so; then a save with the same client
+    works.
     """
     rng = random.Random(seed)
     path, out = folder / "new.zip", folder / "out.zip"

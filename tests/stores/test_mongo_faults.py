@@ -8,21 +8,23 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 
-from wwauth.errors import StoreDenied, StoreUnavailable
+from wwauth.errors import StoreUnavailable
 from wwauth.stores import MongoStore
 
 from .killing import kill_in_saves
-from .test_mongo import _motors_own_threads  # noqa: F401 - a fixture
+from .test_mongo import motor, motors  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from motor.motor_asyncio import AsyncIOMotorClient
 
     from tests.servers.mongodb import MongoDB
 
@@ -78,16 +80,20 @@ def own_mongodb(mongodb: MongoDB) -> MongoDB:
     return mongodb
 
 
+@pytest.fixture
+def over_motor(mongodb: MongoDB, motor: AsyncIOMotorClient[Any]) -> MongoStore:  # noqa: F811 - a fixture
+    return MongoStore(motor, database=database_of(mongodb.url("faults")))
+
+
+@pytest.fixture
+async def over_pymongo(mongodb: MongoDB) -> AsyncIterator[MongoStore]:
+    async with AsyncMongoClient[Any](mongodb.url("faults")) as client:
+        yield MongoStore(client)
+
+
 @pytest.fixture(params=["pymongo", "motor"])
-async def store(request: pytest.FixtureRequest, mongodb: MongoDB) -> AsyncIterator[MongoStore]:
-    url = mongodb.url("faults")
-    if request.param == "pymongo":
-        async with AsyncMongoClient[Any](url) as client:
-            yield MongoStore(client)
-    else:
-        motor = AsyncIOMotorClient[Any](url)
-        yield MongoStore(motor)
-        motor.close()
+def store(request: pytest.FixtureRequest, over_pymongo: MongoStore, over_motor: MongoStore) -> MongoStore:
+    return over_pymongo if request.param == "pymongo" else over_motor
 
 
 @pytest.fixture
@@ -135,7 +141,9 @@ async def test_no_server_is_unavailable(archive: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["wwauth", "wwebjs-mongo"])
-async def test_a_writer_that_is_killed_leaves_the_old_archive(mongodb: MongoDB, archive: Path, tmp_path: Path, layout: Any) -> None:
+async def test_a_writer_that_is_killed_leaves_the_old_archive(
+    mongodb: MongoDB, archive: Path, tmp_path: Path, layout: Any
+) -> None:
     url = mongodb.url("killed")
     endless, out = tmp_path / "endless.zip", tmp_path / "out.zip"
     with endless.open("wb") as file:
@@ -146,7 +154,7 @@ async def test_a_writer_that_is_killed_leaves_the_old_archive(mongodb: MongoDB, 
         await store.save(session="one", path=archive)
         chunks = database["wwauth.chunks" if layout == "wwauth" else "whatsapp-one.chunks"]
         before = await chunks.count_documents({})
-        writer = subprocess.Popen([sys.executable, "-c", SAVE, url, layout, endless], env=_environment())
+        writer = _save_in_another_process(url, layout, endless)
         try:
             while await chunks.count_documents({}) < before + 8:
                 assert writer.poll() is None, "the writer ended by itself"
@@ -191,8 +199,16 @@ async def test_a_closed_store_keeps_no_connection(mongodb: MongoDB, archive: Pat
     assert connections() == before
 
 
+def database_of(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
 def connections() -> int:
     return len(psutil.Process().net_connections())
+
+
+def _save_in_another_process(url: str, layout: str, path: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SAVE, url, layout, path], env=_environment())
 
 
 def _environment() -> dict[str, str]:
