@@ -104,7 +104,7 @@ class Heads:
             document = await self._heads.find_one({"_id": session})
         return None if document is None else _head(document)
 
-    async def list(self, prefix: str, doing: str) -> list[SessionInfo]:
+    async def all(self, prefix: str, doing: str) -> list[SessionInfo]:
         """Return what has an archive."""
         wanted = {"_id": {"$gte": prefix, "$lt": prefix + _LAST}, "file": {"$ne": None}}
         async with self._step(doing):
@@ -158,7 +158,7 @@ class Heads:
         """
         session = head.session
         while True:
-            found = {"_id": session, "file": head.file, f"pending.{file}": {"$exists": True}}
+            found: dict[str, Any] = {"_id": session, "file": head.file, f"pending.{file}": {"$exists": True}}
             change: dict[str, Any] = {
                 "$set": {"file": file, "size": Int64(size)},
                 "$unset": {f"pending.{file}": ""},
@@ -198,7 +198,7 @@ class Heads:
                 return None
             dying = {str(file) for file in head.pending}
             gone = {f"pending.{file}": "" for file in dying}
-            found = {"_id": session, "file": head.file, **{name: {"$exists": True} for name in gone}}
+            found: dict[str, Any] = {"_id": session, "file": head.file, **{name: {"$exists": True} for name in gone}}
             if fence is not None:
                 found["fence"] = fence
             change: dict[str, Any] = {

@@ -96,7 +96,7 @@ class OwnLayout:
     async def list(self, prefix: str, doing: str) -> list[SessionInfo]:
         """Return what there is, the peer's too, in no order."""
         found = {info.session: info for info in await self._peer.list(prefix, doing)}
-        found |= {info.session: info for info in await self._heads.list(prefix, doing)}
+        found |= {info.session: info for info in await self._heads.all(prefix, doing)}
         return list(found.values())
 
     async def _give_up(self, session: str, file: ObjectId, doing: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.conftest import RequireOptional
     from tests.servers.mongodb import MongoDB
 
-    Node = Callable[..., Awaitable[Any]]
+    Peer = Callable[..., Awaitable[Any]]
     Open = Callable[..., MongoStore]
 
 pytestmark = pytest.mark.interop
@@ -36,24 +36,30 @@ def url(mongodb: MongoDB) -> str:
 
 
 @pytest.fixture
-def peer(node: str, url: str, tmp_path: Path, require_optional: RequireOptional) -> Node:
-    """Return `await peer(verb, …)`, which runs a verb of the peer's store; what it saves lies in `tmp_path`."""
+async def peer(node: str, url: str, tmp_path: Path, require_optional: RequireOptional) -> AsyncIterator[Peer]:
+    """Give `await peer(verb, path)`, which calls the peer's store; what it saves lies in `tmp_path`."""
     installed = HERE / "node_modules" / "wwebjs-mongo" / "package.json"
     require_optional(installed.is_file(), f"the interop tests need the npm peers: {INSTALL}")
+    process = await asyncio.create_subprocess_exec(node, str(HERE / "mongo_store.js"), url, cwd=tmp_path, stdin=-1, stdout=-1)
 
-    async def run(verb: str, *arguments: object, session: str = SESSION) -> Any:
-        command = [node, HERE / "mongo_store.js", url, verb, session, *arguments]
-        process = await asyncio.create_subprocess_exec(*map(str, command), cwd=tmp_path, stdout=-1, stderr=-1)
-        try:
-            out, log = await asyncio.wait_for(process.communicate(), TIMEOUT)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == 0, log.decode()
-        return json.loads(out)
+    async def call(verb: str, path: Path | None = None) -> Any:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = {"verb": verb, "session": SESSION, "path": str(path)}
+        process.stdin.write(json.dumps(line).encode() + b"\n")
+        answer = json.loads(await asyncio.wait_for(process.stdout.readline(), TIMEOUT))
+        assert "error" not in answer, answer["error"]
+        return answer["value"]
 
-    return run
+    try:
+        yield call
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), TIMEOUT)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.fixture
@@ -86,7 +92,7 @@ layouts = pytest.mark.parametrize("layout", ["wwauth", "wwebjs-mongo"])
 
 
 @layouts
-async def test_what_the_peer_wrote_is_read_listed_and_deleted(peer: Node, opened: Open, tmp_path: Path, layout: str) -> None:
+async def test_what_the_peer_wrote_is_read_listed_and_deleted(peer: Peer, opened: Open, tmp_path: Path, layout: str) -> None:
     store = opened(layout=layout)
     assert await store.session_exists(session=SESSION) is False
     for seed in (1, 2):
@@ -101,7 +107,7 @@ async def test_what_the_peer_wrote_is_read_listed_and_deleted(peer: Node, opened
     assert await store.session_exists(session=SESSION) is False
 
 
-async def test_the_peer_reads_what_was_written_for_it(peer: Node, opened: Open, tmp_path: Path) -> None:
+async def test_the_peer_reads_what_was_written_for_it(peer: Peer, opened: Open, tmp_path: Path) -> None:
     store = opened(layout="wwebjs-mongo")
     for seed in (1, 2, 3):
         data = archive(tmp_path, seed, size=1024 * 1024 * seed)
@@ -115,7 +121,7 @@ async def test_the_peer_reads_what_was_written_for_it(peer: Node, opened: Open, 
         await extracted(store, tmp_path)
 
 
-async def test_both_write_in_turn_and_the_newest_counts(peer: Node, opened: Open, tmp_path: Path) -> None:
+async def test_both_write_in_turn_and_the_newest_counts(peer: Peer, opened: Open, tmp_path: Path) -> None:
     store = opened(layout="wwebjs-mongo")
     for seed in range(6):
         data = archive(tmp_path, seed)
@@ -128,7 +134,7 @@ async def test_both_write_in_turn_and_the_newest_counts(peer: Node, opened: Open
         assert await extracted(store, tmp_path) == data
 
 
-async def test_a_login_moves_over_by_itself(peer: Node, opened: Open, tmp_path: Path) -> None:
+async def test_a_login_moves_over_by_itself(peer: Peer, opened: Open, tmp_path: Path) -> None:
     store = opened()
     theirs = archive(tmp_path, 1)
     await peer("save")

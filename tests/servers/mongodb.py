@@ -45,7 +45,7 @@ class MongoDB(Server):
         return urlunsplit(urlsplit(self.external)._replace(path=f"/{database}"))
 
     def command(self) -> Sequence[str | Path]:
-        where = ["--host", "127.0.0.1", "--port", str(self.port), "--storage-path", self.data]
+        where = ["--host", "127.0.0.1", "--port", str(self.port), "--storage-path", str(self.data)]
         return [_PROGRAM, *where, "--cache-size", "2G", "--log-level", "WARNING"]
 
     def ready(self) -> bool:

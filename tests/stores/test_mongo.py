@@ -204,10 +204,10 @@ async def test_every_write_is_safe_and_every_read_is_true(url: str, tmp_path: Pa
         def succeeded(self, event: Any) -> None: ...
         def failed(self, event: Any) -> None: ...
 
-    options = {"w": 0, "readPreference": "secondary", "event_listeners": [Listener()]}
+    options: dict[str, Any] = {"w": 0, "readPreference": "secondary", "event_listeners": [Listener()]}
     async with AsyncMongoClient[Any](url, **options) as client:
         for layout in ("wwauth", "wwebjs-mongo"):
-            store = MongoStore(client, layout=layout)  # type: ignore[arg-type]
+            store = MongoStore(client, layout=layout)
             for seed in (1, 2):
                 await store.save(session="one", path=made(tmp_path, seed=seed)[0])
             await back(store, tmp_path)
@@ -281,9 +281,7 @@ async def test_a_save_that_fails_leaves_nothing_but_a_note(store: MongoStore, da
 
 
 @pytest.mark.parametrize("how", ["deleted", "swept"])
-async def test_a_save_that_was_given_up_is_not_committed(
-    store: MongoStore, database: Any, tmp_path: Path, how: str
-) -> None:
+async def test_a_save_that_was_given_up_is_not_committed(store: MongoStore, database: Any, tmp_path: Path, how: str) -> None:
     await store.save(session="one", path=made(tmp_path)[0])
     save = asyncio.create_task(store.save(session="one", path=made(tmp_path, size=12 * MIB)[0]))
     while await database["wwauth.chunks"].count_documents({}) < 5:

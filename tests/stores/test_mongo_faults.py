@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -108,9 +109,12 @@ async def test_a_server_that_dies_in_a_save_leaves_old_or_new(own_mongodb: Mongo
     assert outcomes.total() == 3
 
 
+# pymongo forgets to close a socket when a connection is given up while the server is greeted.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_hangs_is_unavailable_in_time(own_mongodb: MongoDB, mongodb: MongoDB, archive: Path) -> None:
-    async with MongoStore.from_url(mongodb.url("hangs"), timeout=0.3) as store:
-        await store.save(session="one", path=archive)
+    url = mongodb.url("hangs")
+    async with MongoStore.from_url(url) as patient, MongoStore.from_url(url, timeout=0.3) as store:
+        await patient.save(session="one", path=archive)
         calls: dict[str, Callable[[], Any]] = {
             "look for": lambda: store.session_exists(session="one"),
             "save": lambda: store.save(session="one", path=archive),
@@ -129,6 +133,7 @@ async def test_a_server_that_hangs_is_unavailable_in_time(own_mongodb: MongoDB, 
             except StoreUnavailable:
                 continue  # it is only just awake
             break
+    gc.collect()
 
 
 async def test_no_server_is_unavailable(archive: Path) -> None:
@@ -195,16 +200,16 @@ async def test_a_closed_store_keeps_no_connection(mongodb: MongoDB, archive: Pat
     before = connections()
     async with MongoStore.from_url(url) as store:
         await asyncio.gather(*(store.save(session=f"s{n}", path=archive) for n in range(5)))
-        assert connections() > before
-    assert connections() == before
+        assert connections() - before
+    assert not connections() - before
 
 
 def database_of(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-def connections() -> int:
-    return len(psutil.Process().net_connections())
+def connections() -> set[object]:
+    return {each.laddr for each in psutil.Process().net_connections("tcp")}
 
 
 def _save_in_another_process(url: str, layout: str, path: Path) -> subprocess.Popen[bytes]:
