@@ -23,6 +23,7 @@ from wwauth.backup import BackupEngine
 from wwauth.errors import ConfigurationError, LeaseLost, SessionCorrupted, StoreError, StoreUnavailable
 from wwauth.stores import EncryptedStore, MongoStore, open_store
 from wwauth.testing.store_contract import StoreContract
+from wwauth_stores._mongo_heads import Heads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -281,25 +282,24 @@ async def test_a_save_that_fails_leaves_nothing_but_a_note(store: MongoStore, da
 
 
 @pytest.mark.parametrize("how", ["deleted", "swept"])
-async def test_a_save_that_was_given_up_is_not_committed(store: MongoStore, database: Any, tmp_path: Path, how: str) -> None:
-    await store.save(session="one", path=made(tmp_path)[0])
-    save = asyncio.create_task(store.save(session="one", path=made(tmp_path, size=12 * MIB)[0]))
-    while await database["wwauth.chunks"].count_documents({}) < 5:
-        assert not save.done()
-        await asyncio.sleep(0)
+async def test_an_upload_that_was_given_up_is_not_committed(store: MongoStore, database: Any, tmp_path: Path, how: str) -> None:
+    heads, file = Heads(database, "wwauth.sessions", store._step), ObjectId()
+    path, data = made(tmp_path)
+    await store.save(session="one", path=path)
+    head = await heads.begin("one", file, None, "save it")
     if how == "deleted":
         await store.delete(session="one")
     else:
-        (head,) = [head async for head in database["wwauth.sessions"].find()]
-        ((file, _),) = head["pending"].items()
         await database["wwauth.sessions"].update_one({"_id": "one"}, {"$set": {f"pending.{file}": OLD}})
-        await store.save(session="one", path=made(tmp_path, name="other.zip")[0])
+        await store.save(session="one", path=path)
     with pytest.raises(StoreUnavailable, match="was not committed"):
-        await save
-    assert await store.session_exists(session="one") is (how == "swept")
-    await age(database)
-    await store.delete(session="one")
-    assert await count(database) == (0, 0)
+        await heads.touch("one", file, "save it")
+    with pytest.raises(StoreUnavailable, match="was not committed"):
+        await heads.commit(head, file, 10, None, "save it")
+    if how == "deleted":
+        assert await store.session_exists(session="one") is False
+    else:
+        assert await back(store, tmp_path) == data
 
 
 @pytest.mark.parametrize("damage", ["a chunk is gone", "a chunk is short", "a byte is another one", "the document is gone"])
