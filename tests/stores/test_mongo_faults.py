@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from pymongo import AsyncMongoClient
 from wwauth.errors import StoreUnavailable
 from wwauth.stores import MongoStore
 
-from .killing import kill_in_saves
-from .test_mongo import database_of, motor, motors  # noqa: F401 - fixtures
+from .mongo_kills import kill_in_saves
+from .test_mongo import _collected, database_of, motor, motors, pytestmark  # noqa: F401 - fixtures, and what is ignored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -107,8 +106,6 @@ async def test_a_server_that_dies_in_a_save_leaves_old_or_new(own_mongodb: Mongo
     assert outcomes.total() == 2
 
 
-# pymongo forgets to close a socket when a connection is given up while the server is greeted.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_hangs_is_unavailable_in_time(own_mongodb: MongoDB, mongodb: MongoDB, archive: Path) -> None:
     url = mongodb.url("hangs")
     async with MongoStore.from_url(url) as patient, MongoStore.from_url(url, timeout=0.3) as store:
@@ -131,7 +128,6 @@ async def test_a_server_that_hangs_is_unavailable_in_time(own_mongodb: MongoDB, 
             except StoreUnavailable:
                 continue  # it is only just awake
             break
-    gc.collect()
 
 
 async def test_an_unreachable_server_is_named_without_its_password() -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..stores.killing import kill_in_saves
-from ..stores.test_mongo import motor, motors  # noqa: F401 - fixtures
+from ..stores.mongo_kills import kill_in_saves
+from ..stores.test_mongo import _collected, motor, motors  # noqa: F401 - fixtures
+from ..stores.test_mongo import pytestmark as ignored
 from ..stores.test_mongo_faults import grown, over_motor, over_pymongo, own_mongodb, store  # noqa: F401 - fixtures
 from .evidence import write_evidence
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from tests.servers.mongodb import MongoDB
     from wwauth.stores import MongoStore
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"
-)
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    ignored,
+]
 
 MIB = 1024 * 1024
 
@@ -48,7 +50,7 @@ async def test_after_each_kill_of_the_server_an_archive_that_was_saved_is_there(
     except Exception as exc:
         error = f"{type(exc).__name__}: {exc}"
     write_evidence(
-        f"stores-mongodb-{driver}",
+        f"store-mongodb-server-kills-{driver}",
         what="SIGKILL of the server at a random moment of a save; started again, it holds the old archive or the new one, "
         "whole, and the new one where the save said so; then a save with the same client works",
         command=f"WWAUTH_SOAK_SERVER_KILLS={kills} WWAUTH_SOAK_SEED={seed} make soak",
@@ -66,7 +68,7 @@ async def test_after_each_kill_of_the_server_an_archive_that_was_saved_is_there(
 async def test_500_megabytes_pass_in_as_little_memory_as_50(mongodb: MongoDB, tmp_path: Path) -> None:
     found = {layout: await grown(mongodb, tmp_path, layout, 500 * MIB) // MIB for layout in ("wwauth", "wwebjs-mongo")}
     write_evidence(
-        "stores-mongodb-memory",
+        "store-mongodb-memory",
         what="growth of a process's peak of memory, in MiB, when an archive of 500 MiB is saved and extracted",
         command="make soak",
         grown=found,
