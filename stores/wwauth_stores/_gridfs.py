@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from ._local import CHUNK
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 # What is under way at a time. The drivers' own GridFS gathers up to 48 MB, a server's longest message.
 _BATCH = 4 * CHUNK
+
+# The server's code for an `_id` that is there. All are new here: when a connection breaks the driver asks again, and finds
+# what it wrote the first time.
+_THERE = 11000
 
 # No document of MongoDB is larger.
 _LARGEST_CHUNK = 16 * CHUNK
@@ -102,17 +108,17 @@ class Bucket:
 
     async def publish(self, file: ObjectId, filename: str, size: int, sha256: str, uploaded: datetime, doing: str) -> None:
         """Write the document of a file whose chunks are all there: from now on, readers of GridFS see it."""
+        document = {
+            "_id": file,
+            "length": size,
+            "chunkSize": CHUNK,
+            "uploadDate": uploaded,
+            "filename": filename,
+            "metadata": {"sha256": sha256},
+        }
         async with self._step(doing):
-            await self._files.insert_one(
-                {
-                    "_id": file,
-                    "length": size,
-                    "chunkSize": CHUNK,
-                    "uploadDate": uploaded,
-                    "filename": filename,
-                    "metadata": {"sha256": sha256},
-                }
-            )
+            with suppress(DuplicateKeyError):
+                await self._files.insert_one(document)
 
     async def ids(self, filename: str, doing: str) -> list[Any]:
         """Return the ids of the files of this name, newest first."""
@@ -179,7 +185,12 @@ class Bucket:
 
     async def _insert(self, batch: list[dict[str, object]], doing: str) -> None:
         async with self._step(doing):
-            await self._chunks.insert_many(batch)
+            try:
+                await self._chunks.insert_many(batch, ordered=False)
+            except BulkWriteError as error:
+                details = error.details
+                if details["writeConcernErrors"] or any(each["code"] != _THERE for each in details["writeErrors"]):
+                    raise
 
     async def _read_batch(self, file: StoredFile, number: int, doing: str) -> list[Any]:
         # A query for each batch: no cursor stays open on the server, and the driver asks again when a connection breaks.

@@ -19,6 +19,7 @@ first. All times are the server's.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -115,25 +116,24 @@ class Heads:
 
     async def begin(self, session: str, file: ObjectId, fence: int | None, doing: str) -> Head:
         """Take note of an upload; `LeaseLost`: the fence is not the newest one."""
-        found = {"_id": session} if fence is None else {"_id": session, "fence": fence}
+        # Not twice, when the driver asks again after a connection broke.
+        found: dict[str, Any] = {"_id": session, f"pending.{file}": {"$exists": False}}
+        if fence is not None:
+            found["fence"] = fence
         change = {"$currentDate": {f"pending.{file}": True}, "$inc": {"open": 1}, "$set": {"format": _FORMAT}}
         while True:
-            try:
-                async with self._step(doing):
+            async with self._step(doing):
+                try:
                     document = await self._heads.find_one_and_update(
                         found, change, upsert=fence is None, return_document=ReturnDocument.AFTER
                     )
-            except StoreError as error:
-                # Two made the first head of this name at the same time.
-                if isinstance(error.__cause__, DuplicateKeyError):
-                    continue
-                raise
+                except DuplicateKeyError:
+                    document = None  # it is noted already, or two made the first head of this name at the same time
             if document is not None:
                 return _head(document)
             head = await self.find(session, doing)
             if fence is not None and (head is None or head.fence != fence):
                 raise overtaken(session, head.holder if head else None)
-            # Seen with one server when two made a head at the same time: nothing was done, and no error told.
             if head is not None and file in head.pending:
                 return head
 
@@ -254,15 +254,13 @@ class Heads:
             "$inc": {"fence": 1},
         }
         while True:
-            try:
-                async with self._step(doing):
+            async with self._step(doing):
+                with suppress(DuplicateKeyError):
                     document = await self._heads.find_one_and_update(
                         free, change, upsert=True, return_document=ReturnDocument.AFTER
                     )
-                return int(document["fence"])
-            except StoreError as error:
-                if not isinstance(error.__cause__, DuplicateKeyError):
-                    raise
+                    if document is not None:
+                        return int(document["fence"])
             head = await self.find(session, doing)
             if head is not None and head.holder not in {None, holder}:
                 raise in_use(session, str(head.holder))
