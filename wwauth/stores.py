@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wwauth_stores.filesystem import FileSystemStore
     from wwauth_stores.memory import MemoryStore
     from wwauth_stores.sql import SQLStore
+    from wwauth_stores.mongo import MongoStore
     from wwauth_stores.urls import open_store
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "FileSystemStore",
     "MemoryStore",
     "SQLStore",
+    "MongoStore",
     "SessionInfo",
     "Store",
     "StoreFeatures",
@@ -34,6 +36,7 @@ _MODULES = {
     "FileSystemStore": "wwauth_stores.filesystem",
     "MemoryStore": "wwauth_stores.memory",
     "SQLStore": "wwauth_stores.sql",
+    "MongoStore": "wwauth_stores.mongo",
     "open_store": "wwauth_stores.urls",
 }
 

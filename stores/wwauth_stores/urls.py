@@ -25,6 +25,7 @@ def open_store(url: str) -> Store:
     - `file:backups`, `file:///var/lib/backups`, `file:///C:/backups`: a `FileSystemStore` on that folder, with
       percent-encoding as in every URL (a space is `%20`);
     - `memory:`: a new `MemoryStore`, empty and shared with nobody;
+    - `mongodb://user:password@host/database`, `mongodb+srv://…`: a `MongoStore`;
     - what else there is: what follows is for the `from_url` of the class, which says more.
 
     A scheme may name its driver after a plus sign. What the returned store opens, its `close()` closes.
@@ -125,4 +126,5 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "postgres": ("wwauth_stores.sql", "SQLStore"),
     "mysql": ("wwauth_stores.sql", "SQLStore"),
     "mariadb": ("wwauth_stores.sql", "SQLStore"),
+    "mongodb": ("wwauth_stores.mongo", "MongoStore"),
 }

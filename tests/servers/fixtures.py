@@ -8,6 +8,7 @@ import pytest
 
 from .mariadb import MariaDB
 from .postgresql import PostgreSQL
+from .mongodb import MongoDB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,3 +31,4 @@ def server_fixture(kind: type[Server]) -> Callable[..., Any]:
 
 postgresql = server_fixture(PostgreSQL)
 mariadb = server_fixture(MariaDB)
+mongodb = server_fixture(MongoDB)

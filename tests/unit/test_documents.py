@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.servers.mongodb import MongoDB
     from wwauth.testing import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,13 +93,29 @@ async def test_readme_local_auth(run: Callable[[str], Awaitable[tuple[str, int]]
 
 @pytest.mark.browser
 async def test_readme_remote_auth(run: Callable[[str], Awaitable[tuple[str, int]]], tmp_path: Path) -> None:
-    program = program_of_readme("RemoteAuth(store=")
+    program = program_of_readme('FileSystemStore("backups/")')
     output, scans = await run(program)
     assert scans == 1
     assert "saved" in output
     shutil.rmtree(tmp_path / ".wwebjs_auth")
     _, scans = await run(program)
     assert scans == 0
+
+
+@pytest.mark.browser
+async def test_readme_mongo(
+    run: Callable[[str], Awaitable[tuple[str, int]]], mongodb: MongoDB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", mongodb.url("readme"))
+    program = program_of_readme("MONGODB_URI")
+    output, scans = await run(program)
+    assert scans == 1
+    assert "ready:" in output
+    assert "saved" in output
+    shutil.rmtree(tmp_path / ".wwebjs_auth")
+    output, scans = await run(program)
+    assert scans == 0
+    assert "ready:" in output
 
 
 @pytest.mark.browser
@@ -128,7 +145,7 @@ def test_readme_first_example() -> None:
 
 
 def test_every_program_of_the_readme_is_run_here() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 @pytest.mark.browser

@@ -59,6 +59,7 @@ PUBLIC = {
         "FileSystemStore",
         "MemoryStore",
         "SQLStore",
+        "MongoStore",
         "SessionInfo",
         "Store",
         "StoreFeatures",

@@ -1,0 +1,190 @@
+"""The Mongo store when the server hangs or dies, when the writing process dies, and how much memory it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import AsyncMongoClient
+
+from wwauth.errors import StoreUnavailable
+from wwauth.stores import MongoStore
+
+from .mongo_kills import kill_in_saves
+from .test_mongo import _collected, database_of, motor, motors, pytestmark  # noqa: F401 - fixtures, and what is ignored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from motor.motor_asyncio import AsyncIOMotorClient
+
+    from tests.servers.mongodb import MongoDB
+
+MIB = 1024 * 1024
+
+# A source without end, as far as a writer that is about to be killed can tell; sparse, so that it costs no disk.
+ENDLESS = 64 * 1024 * MIB
+
+SAVE = """
+import asyncio, sys
+from wwauth.stores import MongoStore
+
+async def main():
+    async with MongoStore.from_url(sys.argv[1]) as store:
+        await store.save(session="one", path=sys.argv[2])
+
+asyncio.run(main())
+"""
+
+MEASURE = """
+import asyncio, resource, sys
+from pathlib import Path
+from wwauth.stores import MongoStore
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+async def main():
+    url, layout, folder, size = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+    small, large, out = folder / "small", folder / "large", folder / "out"
+    small.write_bytes(b"a login")
+    with large.open("wb") as file:
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+    async with MongoStore.from_url(url, layout=layout) as store:
+        for each in (small, large):
+            await store.save(session="one", path=each)
+            await store.extract(session="one", path=out)
+            if each is small:
+                before = peak()
+        assert out.stat().st_size == size
+        print(peak() - before)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def own_mongodb(mongodb: MongoDB) -> MongoDB:
+    """Give a server that a test may pause and kill."""
+    if mongodb.external is not None:
+        pytest.skip("only a server that the tests have started is killed")
+    return mongodb
+
+
+@pytest.fixture
+def over_motor(mongodb: MongoDB, motor: AsyncIOMotorClient[Any]) -> MongoStore:  # noqa: F811 - a fixture
+    return MongoStore(motor, database=database_of(mongodb.url("faults")))
+
+
+@pytest.fixture
+async def over_pymongo(mongodb: MongoDB) -> AsyncIterator[MongoStore]:
+    async with AsyncMongoClient[Any](mongodb.url("faults")) as client:
+        yield MongoStore(client)
+
+
+@pytest.fixture(params=["pymongo", "motor"])
+def store(request: pytest.FixtureRequest, over_pymongo: MongoStore, over_motor: MongoStore) -> MongoStore:
+    return over_pymongo if request.param == "pymongo" else over_motor
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "source.zip"
+    path.write_bytes(b"a login" * (MIB // 4))
+    return path
+
+
+async def test_a_server_that_dies_in_a_save_leaves_old_or_new(own_mongodb: MongoDB, store: MongoStore, tmp_path: Path) -> None:
+    outcomes = await kill_in_saves(own_mongodb, store, tmp_path, kills=2, seed=1, size=6 * MIB)
+    assert outcomes.total() == 2
+
+
+async def test_a_server_that_hangs_is_unavailable_in_time(own_mongodb: MongoDB, mongodb: MongoDB, archive: Path) -> None:
+    url = mongodb.url("hangs")
+    async with MongoStore.from_url(url) as patient, MongoStore.from_url(url, timeout=0.3) as store:
+        await patient.save(session="one", path=archive)
+        calls: dict[str, Callable[[], Any]] = {
+            "look for": lambda: store.session_exists(session="one"),
+            "save": lambda: store.save(session="one", path=archive),
+            "read": lambda: store.extract(session="one", path=archive.with_name("out.zip")),
+            "delete": lambda: store.delete(session="one"),
+            "list": lambda: anext(store.list_sessions()),
+            "take": lambda: store.lease(session="one", holder="me", ttl=60).__aenter__(),
+        }
+        with own_mongodb.paused():
+            for doing, call in calls.items():
+                with pytest.raises(StoreUnavailable, match=rf"cannot {doing} .* in mongodb://127.0.0.1:\d+/hangs.*: no answer"):
+                    await call()
+        while True:
+            try:
+                assert await store.session_exists(session="one") is True
+            except StoreUnavailable:
+                continue  # it is only just awake
+            break
+
+
+async def test_an_unreachable_server_is_named_without_its_password() -> None:
+    async with MongoStore.from_url("mongodb://user:hunter2@127.0.0.1:9/db?serverSelectionTimeoutMS=100") as store:
+        with pytest.raises(StoreUnavailable, match=r"cannot look .* in mongodb://127.0.0.1:9/db: .*; try again") as caught:
+            await store.session_exists(session="one")
+        assert "hunter2" not in f"{caught.value} {store!r}"
+
+
+async def test_what_a_killed_writer_left_is_deleted_an_hour_later(mongodb: MongoDB, archive: Path, tmp_path: Path) -> None:
+    url = mongodb.url("killed")
+    endless, out = tmp_path / "endless.zip", tmp_path / "out.zip"
+    with endless.open("wb") as file:
+        file.truncate(ENDLESS)
+    async with AsyncMongoClient[Any](url) as client:
+        chunks, heads = (client.get_default_database()[f"wwauth.{name}"] for name in ("chunks", "sessions"))
+        store = MongoStore(client)
+        await store.save(session="one", path=archive)
+        before = await chunks.count_documents({})
+        writer = _save_in_another_process(url, endless)
+        try:
+            while await chunks.count_documents({}) < before + 8:
+                assert writer.poll() is None, "the writer ended by itself"
+                await asyncio.sleep(0.01)
+        finally:
+            writer.kill()
+            await asyncio.to_thread(writer.wait)
+
+        await store.save(session="one", path=archive)
+        assert await chunks.count_documents({}) > before, "what may belong to a live writer was deleted"
+        (head,) = [head async for head in heads.find()]
+        old = {f"pending.{file}": datetime.now(UTC) - timedelta(hours=2) for file in head["pending"]}
+        await heads.update_one({"_id": "one"}, {"$set": old})
+        await store.save(session="one", path=archive)
+        assert await chunks.count_documents({}) == before
+        await store.extract(session="one", path=out)
+        assert out.read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no peak")
+@pytest.mark.parametrize("layout", ["wwauth", "wwebjs-mongo"])
+async def test_a_large_archive_passes_in_little_memory(mongodb: MongoDB, tmp_path: Path, layout: str) -> None:
+    assert await grown(mongodb, tmp_path, layout, 50 * MIB) < 40 * MIB
+
+
+async def grown(mongodb: MongoDB, folder: Path, layout: str, size: int) -> int:
+    """Return by how much the peak of a process's memory grows when an archive of `size` bytes goes there and back."""
+    command = [sys.executable, "-c", MEASURE, mongodb.url("memory"), layout, str(folder), str(size)]
+    process = await asyncio.create_subprocess_exec(*command, env=_environment(), stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return int(out)
+
+
+def _save_in_another_process(url: str, path: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SAVE, url, path], env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
