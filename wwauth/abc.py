@@ -140,12 +140,14 @@ class StoreFeatures:
         leases: `lease` works, and `save` and `delete` take `fence=`.
         encrypted: Archives are encrypted before they are kept.
         remote: Archives leave this machine: a login that is not encrypted can be read, and used, where it is kept.
+        packs: It takes backups in packs. A store that another program reads, and that knows plain archives alone, does not.
     """
 
     listing: bool = False
     leases: bool = False
     encrypted: bool = False
     remote: bool = False
+    packs: bool = True
 
 
 class Lease(abc.ABC):

@@ -15,14 +15,25 @@ if TYPE_CHECKING:
     from wwauth_stores.encrypted import EncryptedStore
     from wwauth_stores.filesystem import FileSystemStore
     from wwauth_stores.memory import MemoryStore
+    from wwauth_stores.object import ObjectStore
     from wwauth_stores.urls import open_store
 
-__all__ = ["EncryptedStore", "FileSystemStore", "MemoryStore", "SessionInfo", "Store", "StoreFeatures", "open_store"]
+__all__ = [
+    "EncryptedStore",
+    "FileSystemStore",
+    "MemoryStore",
+    "ObjectStore",
+    "SessionInfo",
+    "Store",
+    "StoreFeatures",
+    "open_store",
+]
 
 _MODULES = {
     "EncryptedStore": "wwauth_stores.encrypted",
     "FileSystemStore": "wwauth_stores.filesystem",
     "MemoryStore": "wwauth_stores.memory",
+    "ObjectStore": "wwauth_stores.object",
     "open_store": "wwauth_stores.urls",
 }
 

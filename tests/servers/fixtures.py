@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .azure import Azure
+from .gcs import GCS
+from .s3 import S3
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -23,3 +27,8 @@ def server_fixture(kind: type[Server]) -> Callable[..., Any]:
             yield server
 
     return running
+
+
+s3 = server_fixture(S3)
+azure = server_fixture(Azure)
+gcs = server_fixture(GCS)

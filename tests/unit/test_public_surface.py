@@ -58,6 +58,7 @@ PUBLIC = {
         "EncryptedStore",
         "FileSystemStore",
         "MemoryStore",
+        "ObjectStore",
         "SessionInfo",
         "Store",
         "StoreFeatures",
