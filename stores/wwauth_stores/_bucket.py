@@ -93,6 +93,10 @@ class Bucket:
         self._missing = (FileNotFoundError, errors.NotFoundError)
         self._conflict = (errors.AlreadyExistsError, errors.PreconditionError)
 
+    def forget(self) -> None:
+        """Let go of the client; the `step` of whoever closed refuses every call."""
+        self._client = None
+
     async def check(self, doing: str) -> None:
         """Raise `StoreUnavailable` unless the bucket is there: a missing object is no sign of that."""
         async with self._call(doing):
@@ -124,6 +128,25 @@ class Bucket:
                 return False
             return True
 
+    async def check_conditions(self, key: str, doing: str) -> None:
+        """
+        Raise `StoreError` when the server writes without regard to conditions, as some that speak like S3 do.
+
+        Tried with a small object that is there: it is what it was afterwards in any case.
+        """
+        found = await self.read(key, doing)
+        if found is None:
+            return
+        ignored = await self.replace(key, found[0], None, doing)
+        if not ignored and "version" not in found[1]:
+            with suppress(StoreError):  # some refuse what cannot be a tag
+                ignored = await self.replace(key, found[0], {"e_tag": '"wwauth"'}, doing)
+        if ignored:
+            raise StoreError(
+                f"cannot {doing} in {self._place}: the server does not regard the conditions of a write, so nothing would keep "
+                f"two holders apart; use another server, or no lease"
+            )
+
     async def look(self, key: str, doing: str) -> Object | None:
         """Tell what is known of an object; None: there is none."""
         async with self._call(doing):
@@ -144,9 +167,11 @@ class Bucket:
     async def list_under(self, folder: str, doing: str) -> list[Object]:
         """Return what lies in a folder, at any depth."""
         found: list[Object] = []
-        stream = self._obstore.list(self._client, self._prefix + folder, chunk_size=_LISTED_AT_ONCE)
+        stream = None
         while True:
             async with self._call(doing):
+                if stream is None:
+                    stream = self._obstore.list(self._client, self._prefix + folder, chunk_size=_LISTED_AT_ONCE)
                 try:
                     some = await anext(stream)
                 except StopAsyncIteration:
@@ -169,9 +194,10 @@ class Bucket:
         """
         size, digest = 0, hashlib.sha256()
         async with reading(path) as chunks:
-            writer = self._obstore.open_writer_async(
-                self._client, self._prefix + key, buffer_size=_PART, max_concurrency=_PARTS_AT_ONCE
-            )
+            async with self._call(doing):
+                writer = self._obstore.open_writer_async(
+                    self._client, self._prefix + key, buffer_size=_PART, max_concurrency=_PARTS_AT_ONCE
+                )
             try:
                 async for chunk in chunks:
                     await _hash(digest.update, chunk)

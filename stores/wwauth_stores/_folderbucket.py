@@ -33,7 +33,7 @@ class FolderBucket(Bucket):
         root = self._client.prefix
         if root is None:
             raise ConfigurationError("invalid LocalStore: give it the folder that it should use, as its prefix")
-        self._root = Path(root)
+        self._root = Path(root).absolute()
         self._folder = self._root / self._prefix
 
     async def check(self, doing: str) -> None:
@@ -72,6 +72,9 @@ class FolderBucket(Bucket):
 
         await self.prepare(doing)
         return await self._run(doing, write)
+
+    async def check_conditions(self, key: str, doing: str) -> None:
+        """Do nothing: the conditions are kept here."""
 
     async def tidy(self, folder: str) -> None:
         """Delete an empty folder."""

@@ -84,6 +84,7 @@ class Heads:
     def __init__(self, bucket: Bucket, place: str) -> None:
         self._bucket = bucket
         self._place = place
+        self._checked = False
 
     async def read(self, session: str, doing: str) -> Head:
         """Return a session's head; an empty one stands for none."""
@@ -132,7 +133,12 @@ class Heads:
             last = before.fence if head.mark else time.time_ns() // 1000
             return replace(head, claim=Claim(holder, last + 1, ttl, time.time() + ttl))
 
-        return (await self.change(session, step, f"take the lease of {session!r}"))[1].claim.fence
+        doing = f"take the lease of {session!r}"
+        _, head = await self.change(session, step, doing)
+        if not self._checked:
+            await self._bucket.check_conditions(head_key(session), doing)
+            self._checked = True
+        return head.claim.fence
 
     async def renew(self, session: str, fence: int, ttl: float) -> None:
         """Begin the `ttl` anew."""

@@ -99,9 +99,9 @@ def name_of(obstore: Any, client: Any, prefix: str) -> tuple[str, bool]:
     path = clean_prefix(prefix)
     if scheme == "memory":
         return f"memory://{path}".rstrip("/"), False
-    before = str(client.prefix or "")
     if scheme == "file":
-        return f"file://{before.rstrip('/')}/{path}".rstrip("/"), False
+        return (Path(client.prefix or "/") / path).absolute().as_uri(), False
+    before = str(client.prefix or "")
     config = dict(client.config)
     bucket = config.get("bucket") or config.get("bucket_name") or config.get("container_name") or config.get("container") or "?"
     place = "/".join(part for part in (str(bucket), before.strip("/"), path.rstrip("/")) if part)

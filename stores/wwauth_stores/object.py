@@ -263,7 +263,7 @@ class ObjectStore(DriverStore):
 
     async def _close_client(self) -> None:
         # obstore ends its connections with its store.
-        del self._bucket, self._heads
+        self._bucket.forget()
 
     def _meaning(self, error: Exception) -> type[StoreError]:
         return meaning(self._obstore, error)
