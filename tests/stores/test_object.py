@@ -51,11 +51,11 @@ asyncio.run(ObjectStore.from_url(sys.argv[1]).save(session="one", path=sys.argv[
 """
 
 GROWTH = """
-import asyncio, os, resource, sys
+import asyncio, os, re, sys
 from wwauth.stores import ObjectStore
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # not ru_maxrss, in which the parent's peak counts, too
+    return int(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
 
 async def main(url, source, out):
     async with ObjectStore.from_url(url) as store:
@@ -575,13 +575,13 @@ async def test_whoever_is_overtaken_in_the_middle_of_an_upload_leaves_nothing(
 # Processes --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the units of ru_maxrss are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of one process")
 async def test_large_archives_are_streamed(s3: S3, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     source = tmp_path / "source.zip"
     with source.open("wb") as file:
         file.truncate(50 * MIB)
     grown = await growth(s3.url(request.node.name), source)
-    assert max(grown) < 64 * MIB, grown
+    assert max(grown) < 40 * MIB, grown
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="its programs are forked")
