@@ -33,7 +33,7 @@ _CLIENT_OPTIONS = {
 }  # fmt: skip
 
 # Each step has a time limit of the store's; obstore's own, for a whole answer, would end a long download.
-_LONGEST_ANSWER = timedelta(hours=6)
+_LONGEST_ANSWER = "6h"
 _RETRIES = 4
 
 
