@@ -41,7 +41,7 @@ _SETTLING = 0.1
 _STATUS = re.compile(r"status(?: code)?:? ([1-5][0-9]{2})\b")
 _PASSING = {404, 408, 409, 412, 425, 429}
 _FULL = ("XMinioStorageFull", "InsufficientStorage", "QuotaExceeded", "quotaExceeded", "(os error 28)", "(os error 122)")
-_DENIED = ("ExpiredToken", "InvalidToken", "(os error 1)", "(os error 13)", "(os error 30)")
+_DENIED = ("AccessDenied", "ExpiredToken", "InvalidToken", "(os error 1)", "(os error 13)", "(os error 30)")
 
 _last_call = 0.0
 

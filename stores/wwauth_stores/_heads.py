@@ -63,14 +63,21 @@ class Head:
     """
     What is known of a session; one without an archive remembers its fence and its revision.
 
+    `last` is the key of the archive before this one, which may still be there, since it is deleted after the commit.
     `mark` is another one with each write: so two heads are never alike, and a writer whose answer got lost knows its own.
     """
 
     session: str
     revision: int = 0
     archive: Archive | None = None
+    last: str = ""
     claim: Claim = field(default_factory=Claim)
     mark: str = ""
+
+    def with_archive(self, archive: Archive | None) -> Head:
+        """Return the head that commits an archive, or the deletion of the one that is there."""
+        revision = self.revision + (archive is not None)
+        return replace(self, archive=archive, revision=revision, last=self.archive.key if self.archive else self.last)
 
     def check(self, fence: int | None) -> None:
         """Raise `LeaseLost` unless `fence` is the newest one, or None."""
@@ -206,6 +213,7 @@ def _load(data: bytes, what: str) -> Head:
             session=str(fields["session"]),
             revision=int(fields["revision"]),
             archive=None if archive is None else _load_archive(archive),
+            last=str(fields["last"]),
             claim=Claim(
                 None if claim["holder"] is None else str(claim["holder"]),
                 int(claim["fence"]),

@@ -151,17 +151,17 @@ class ObjectStore(DriverStore):
             head.check(fence)
             if max(time.time() - began[0], time.monotonic() - began[1]) > _LONGEST_SAVE:
                 raise StoreUnavailable(f"cannot {doing} in {self._place}: it took too long; save it again")
-            return replace(head, revision=head.revision + 1, archive=archive)
+            return head.with_archive(archive)
 
         try:
-            before, _ = await self._heads.change(name, commit, doing)
+            _, head = await self._heads.change(name, commit, doing)
         except LeaseLost:
             # A login that nobody will name; after any other error the commit may still have come to pass.
             with suppress(StoreError):
                 await self._bucket.remove(f"{archive_folder(name)}/{key}", doing)
             raise
         try:
-            await self._clear(name, before, kept.modified, doing)
+            await self._clear(head, kept.modified, doing)
         except StoreError as error:
             _log.warning("what is not needed any more of session %r stays in %s: %s", name, self._place, error)
 
@@ -213,15 +213,15 @@ class ObjectStore(DriverStore):
 
             def commit(head: Head) -> Head | None:
                 head.check(fence)
-                return replace(head, archive=None) if head.archive is not None else None
+                return None if head.archive is None else head.with_archive(None)
 
             before, after = await self._heads.change(name, commit, doing)
             # By the bucket's clock, where this just wrote there.
             written = None if after is before else await self._bucket.look(head_key(name), doing)
+            await self._clear(after, written.modified if written else datetime.now(UTC), doing)
             if after.mark and not after.claim.fence and pack_name_parts(name):
                 # Of packs there is no end, and none comes back under the same name.
                 await self._heads.remove(name, doing)
-            await self._clear(name, before, written.modified if written else datetime.now(UTC), doing)
         if await self._bucket.look(name + _SUFFIX, doing) is not None:
             await self._bucket.remove(name + _SUFFIX, doing)
         elif self._plain:
@@ -284,8 +284,9 @@ class ObjectStore(DriverStore):
             found[answer.session] = answer
         return [found.get(name) for name in names]
 
-    async def _clear(self, name: str, before: Head, now: datetime, doing: str) -> None:
+    async def _clear(self, committed: Head, now: datetime, doing: str) -> None:
         """Delete what a commit made needless: the archive before it, and what crashed writers left by the time `now`."""
+        name = committed.session
         folder = archive_folder(name)
         found = await self._bucket.list_under(folder, doing)
         if not found:
@@ -295,7 +296,7 @@ class ObjectStore(DriverStore):
             key = each.key.removeprefix(f"{folder}/")
             if needed is not None and key == needed.key:
                 continue
-            if each.modified < now - _STALE_AFTER or (before.archive is not None and key == before.archive.key):
+            if key == committed.last or each.modified < now - _STALE_AFTER:
                 await self._bucket.remove(each.key, doing)
         await self._bucket.tidy(folder)
 

@@ -300,6 +300,22 @@ async def test_a_pack_that_was_deleted_leaves_nothing(memory: Any, archive: Path
     assert keys(memory) == []
 
 
+@pytest.mark.parametrize("verb", ["save", "delete"])
+async def test_what_was_not_deleted_after_a_commit_is_deleted_by_the_next_one(memory: Any, archive: Path, verb: str) -> None:
+    store = ObjectStore(memory)
+    await store.save(session="one", path=archive)
+    (kept,) = (key for key in keys(memory) if key.startswith("archives/"))
+    login = bytes(obstore.get(memory, kept).bytes())
+    if verb == "save":
+        await store.save(session="one", path=archive)
+    else:
+        await store.delete(session="one")
+    # As a process leaves it that ended in between.
+    obstore.put(memory, kept, login)
+    await store.delete(session="one")
+    assert keys(memory) == ["sessions/one.json"]
+
+
 async def test_borrowed_stores_are_not_closed(memory: Any, archive: Path) -> None:
     async with ObjectStore(memory) as store:
         await store.save(session="one", path=archive)
