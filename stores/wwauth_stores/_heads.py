@@ -34,6 +34,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRIES = 100
 _LONGEST_PAUSE = 0.1
 
+# One, unless several writers in a row ended between their commit and what follows it.
+_REMEMBERED = 4
+
 # A lease whose end lies further ahead than this was taken by a clock that was wrong.
 _CLOCKS_DIFFER = 3600.0
 
@@ -63,21 +66,21 @@ class Head:
     """
     What is known of a session; one without an archive remembers its fence and its revision.
 
-    `last` is the key of the archive before this one, which may still be there, since it is deleted after the commit.
+    `last` are the keys of the archives before this one, which may still be there, since they are deleted after a commit.
     `mark` is another one with each write: so two heads are never alike, and a writer whose answer got lost knows its own.
     """
 
     session: str
     revision: int = 0
     archive: Archive | None = None
-    last: str = ""
+    last: tuple[str, ...] = ()
     claim: Claim = field(default_factory=Claim)
     mark: str = ""
 
     def with_archive(self, archive: Archive | None) -> Head:
         """Return the head that commits an archive, or the deletion of the one that is there."""
-        revision = self.revision + (archive is not None)
-        return replace(self, archive=archive, revision=revision, last=self.archive.key if self.archive else self.last)
+        last = self.last if self.archive is None else (*self.last, self.archive.key)[-_REMEMBERED:]
+        return replace(self, archive=archive, revision=self.revision + (archive is not None), last=last)
 
     def check(self, fence: int | None) -> None:
         """Raise `LeaseLost` unless `fence` is the newest one, or None."""
@@ -213,7 +216,7 @@ def _load(data: bytes, what: str) -> Head:
             session=str(fields["session"]),
             revision=int(fields["revision"]),
             archive=None if archive is None else _load_archive(archive),
-            last=str(fields["last"]),
+            last=tuple(map(str, fields["last"])),
             claim=Claim(
                 None if claim["holder"] is None else str(claim["holder"]),
                 int(claim["fence"]),

@@ -296,7 +296,7 @@ class ObjectStore(DriverStore):
             key = each.key.removeprefix(f"{folder}/")
             if needed is not None and key == needed.key:
                 continue
-            if key == committed.last or each.modified < now - _STALE_AFTER:
+            if key in committed.last or each.modified < now - _STALE_AFTER:
                 await self._bucket.remove(each.key, doing)
         await self._bucket.tidy(folder)
 
