@@ -35,6 +35,19 @@ def check_store(store: object, *, needed_by: str) -> None:
         )
 
 
+def takes_packs(store: Store) -> bool:
+    """Tell whether backups in packs may be kept there; where they may not, another program reads what is stored."""
+    return getattr(getattr(store, "features", StoreFeatures()), "packs", True)
+
+
+def check_archive(store: Store, archive: str) -> None:
+    """Refuse packs in a store that does not take them, with a `ConfigurationError`."""
+    if archive == "packs" and not takes_packs(store):
+        raise ConfigurationError(
+            f'{store!r} takes no packs, which would destroy what another program reads there: say archive="whatsapp-web.js"'
+        )
+
+
 def takes_fence(store: Store) -> bool:
     """Tell whether `save` and `delete` know the word: a subclass of a store with leases may have its own, as older ones do."""
     return _knows(store.save, "fence") and _knows(store.delete, "fence")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from .._files import make_private_dir, sweep_temporaries, temporary_sibling
 from .._names import check_session_name
-from .._store import warn_of_readable_logins
+from .._store import check_archive, warn_of_readable_logins
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, SessionNotFound, SnapshotFailed
 from . import _place
@@ -96,6 +96,7 @@ class BackupEngine:
     ) -> None:
         if archive not in ARCHIVES:
             raise ConfigurationError(f"invalid archive {archive!r}: use 'packs' or 'whatsapp-web.js'")
+        check_archive(store, archive)
         check_generations(generations)
         if backend is not None and backend not in get_args(Backend):
             raise ConfigurationError(f"invalid backend {backend!r}: use 'leveldb', 'sqlite' or None")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .._files import replacing
 from .._names import check_session_name
-from .._store import check_store, warn_of_readable_logins
+from .._store import check_archive, check_store, warn_of_readable_logins
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, SessionNotFound
 from ._bundle import BundleWriter, open_file
@@ -153,6 +153,8 @@ async def import_session(
             )
         await _check_whole(source, file, room, origin)
         stored = await look(given, source.session, room)
+        if stored.index is not None:
+            check_archive(store, "packs")
         async with holding(store, name) as lease:
             remote.lease = lease
             publisher = Publisher(remote, name, room)

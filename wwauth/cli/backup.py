@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .._store import takes_packs
 from ..errors import SessionCorrupted, SnapshotFailed
 from ._console import megabytes
 from ._session import (
@@ -125,5 +126,5 @@ async def _engine(store: Store, session: str, options: dict[str, object]) -> Bac
         there = await wanted.generations()
     except SessionCorrupted:
         there = []  # what is damaged is replaced, what is only not readable here is refused when it is saved
-    plain = bool(there) and not there[0].writer
+    plain = (bool(there) and not there[0].writer) or not takes_packs(store)
     return engine(archive or ("whatsapp-web.js" if plain else "packs"), generations or max(3, len(there)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from .._files import remove_tree
-from .._store import check_store
+from .._store import check_archive, check_store
 from .._threads import in_thread
 from ..abc import AuthenticationNeeded
 from ..backup import BackupEngine, BackupSchedule
@@ -93,6 +93,7 @@ class RemoteAuth(ProfileStrategy):
         rm_max_retries: How often deleting the profile is tried again while files are busy.
         archive: "packs": a backup uploads what changed, and several generations are kept; "whatsapp-web.js": one plain zip, all
             of it each time, which whatsapp-web.js restores, too. Either is restored whatever is set here, and may be switched.
+            A store that whatsapp-web.js reads, too (`MongoStore(layout="wwebjs-mongo")`), takes only the latter.
         generations: How many are kept in packs.
         restore: "newest": the local profile when it is whole, unless the store has a newer generation; "remote": the store
             whenever it has the session; "local": the local profile when it is whole, without asking the store.
@@ -127,6 +128,7 @@ class RemoteAuth(ProfileStrategy):
         _check_milliseconds("backup_sync_interval_ms", backup_sync_interval_ms)
         _check_milliseconds("lease_ttl_ms", lease_ttl_ms)
         _check_choice("archive", archive, get_args(Archive))
+        check_archive(store, archive)
         check_generations(generations)
         _check_choice("restore", restore, get_args(Restore))
         self._store = store
