@@ -45,6 +45,11 @@ def check_session_name(value: object) -> str:
     return _check(value, _SESSION, MAX_SESSION, "session", "ASCII letters, digits, '_', '-' and single dots between them")
 
 
+def is_session_name(value: str) -> bool:
+    """Tell whether it is a session's name: what lies in a store beside them is somebody else's."""
+    return len(value) <= MAX_SESSION and _SESSION.fullmatch(value) is not None
+
+
 def pack_name_parts(name: str) -> tuple[str, str, str] | None:
     """Return the session, the number and the token that a pack's name is made of; None: it is no pack's name."""
     match = _PACK.fullmatch(name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wwauth_stores.memory import MemoryStore
     from wwauth_stores.sql import SQLStore
     from wwauth_stores.mongo import MongoStore
+    from wwauth_stores.object import ObjectStore
     from wwauth_stores.urls import open_store
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "MemoryStore",
     "SQLStore",
     "MongoStore",
+    "ObjectStore",
     "SessionInfo",
     "Store",
     "StoreFeatures",
@@ -37,6 +39,7 @@ _MODULES = {
     "MemoryStore": "wwauth_stores.memory",
     "SQLStore": "wwauth_stores.sql",
     "MongoStore": "wwauth_stores.mongo",
+    "ObjectStore": "wwauth_stores.object",
     "open_store": "wwauth_stores.urls",
 }
 

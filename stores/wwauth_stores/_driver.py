@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import ipaddress
 import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -43,9 +44,7 @@ class DriverStore(Store):
     """
 
     def __init__(self, place: str, *, owned: bool, timeout: float) -> None:
-        number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-        if not number or not math.isfinite(timeout) or timeout <= 0:
-            raise ConfigurationError(f"invalid timeout {timeout!r}: use a number of seconds above 0")
+        check_timeout(timeout)
         self._place = place
         self._owned = owned
         self._timeout = timeout
@@ -99,6 +98,13 @@ class DriverStore(Store):
             raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {_CURES[kind]}") from error
 
 
+def check_timeout(timeout: float) -> None:
+    """Refuse what is no time limit, with a `ConfigurationError`."""
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not math.isfinite(timeout) or timeout <= 0:
+        raise ConfigurationError(f"invalid timeout {timeout!r}: use a number of seconds above 0")
+
+
 def load(module: str, *, extra: str, needed_by: str) -> Any:
     """Import a driver; `MissingDependency` names the extra that brings it."""
     try:
@@ -106,3 +112,13 @@ def load(module: str, *, extra: str, needed_by: str) -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise MissingDependency(f"{needed_by} needs {package}: pip install 'wwauth[{extra}]'") from error
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host is this machine itself, by its name or number alone."""
+    if host is None or host.lower() == "localhost":
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -20,6 +20,7 @@ from ._local import store_errors, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 # Each step under the lock takes milliseconds; only a process that was stopped in the middle of one holds it for longer.
@@ -27,6 +28,32 @@ _LOCK_TIMEOUT = 10.0
 _LOCK_POLL = 0.01
 
 _T = TypeVar("_T")
+
+
+@contextmanager
+def locked(path: Path, stop: Stop, *, what: str) -> Iterator[None]:
+    """
+    Hold the OS lock on the file `path`, which stays; `what` says in messages what it guards.
+
+    Raises:
+        StoreUnavailable: Somebody else holds it, and does not go on.
+        Stopped: While it waited.
+    """
+    lock = FileLock(path, timeout=0, mode=PRIVATE_FILE, thread_local=False)
+    until = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            if time.monotonic() > until:
+                raise StoreUnavailable(f"{what} is locked by a process that does not go on: end that one") from None
+        # Whoever waits here has a lease to keep, and must not wait for longer than it lasts.
+        stop.sleep(_LOCK_POLL)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +150,8 @@ class FileLeases:
 
         return await in_thread(run)
 
-    @contextmanager
-    def _lock(self, session: str, stop: Stop) -> Iterator[None]:
-        lock = FileLock(self._path(session, "lock"), timeout=0, mode=PRIVATE_FILE, thread_local=False)
-        until = time.monotonic() + _LOCK_TIMEOUT
-        while True:
-            try:
-                lock.acquire()
-                break
-            except Timeout:
-                if time.monotonic() > until:
-                    raise StoreUnavailable(
-                        f"the lease of {session!r} in {self._folder} is locked by a process that does not go on: end that one"
-                    ) from None
-            # Whoever waits here has a lease to keep, and must not wait for longer than it lasts.
-            stop.sleep(_LOCK_POLL)
-        try:
-            yield
-        finally:
-            lock.release()
+    def _lock(self, session: str, stop: Stop) -> AbstractContextManager[None]:
+        return locked(self._path(session, "lock"), stop, what=f"the lease of {session!r} in {self._folder}")
 
     def _path(self, session: str, ending: str) -> Path:
         return self._folder / f".{session}.{ending}"

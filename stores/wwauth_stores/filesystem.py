@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from wwauth._files import make_private_dir, replacing, sweep_temporaries, sync_dir
-from wwauth._names import check_session_name, pack_name_parts
+from wwauth._names import check_session_name, is_session_name, pack_name_parts
 from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, SessionNotFound, StoreUnavailable
@@ -265,7 +265,7 @@ class FileSystemStore(Store):
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 name = entry.name.removesuffix(_SUFFIX)
-                if name == entry.name or not name.startswith(prefix) or not _is_session_name(name):
+                if name == entry.name or not name.startswith(prefix) or not is_session_name(name):
                     continue
                 try:
                     info = entry.stat()
@@ -291,11 +291,3 @@ def same_but_for_case(name: str, names: Iterable[str]) -> str | None:
     if name in others:
         return None
     return next((other for other in others if other.casefold() == name.casefold()), None)
-
-
-def _is_session_name(name: str) -> bool:
-    try:
-        check_session_name(name)
-    except ConfigurationError:
-        return False
-    return True

@@ -26,6 +26,7 @@ def open_store(url: str) -> Store:
       percent-encoding as in every URL (a space is `%20`);
     - `memory:`: a new `MemoryStore`, empty and shared with nobody;
     - `mongodb://user:password@host/database`, `mongodb+srv://…`: a `MongoStore`;
+    - `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`: an `ObjectStore`;
     - what else there is: what follows is for the `from_url` of the class, which says more.
 
     A scheme may name its driver after a plus sign. What the returned store opens, its `close()` closes.
@@ -127,4 +128,7 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "mysql": ("wwauth_stores.sql", "SQLStore"),
     "mariadb": ("wwauth_stores.sql", "SQLStore"),
     "mongodb": ("wwauth_stores.mongo", "MongoStore"),
+    "s3": ("wwauth_stores.object", "ObjectStore"),
+    "gs": ("wwauth_stores.object", "ObjectStore"),
+    "az": ("wwauth_stores.object", "ObjectStore"),
 }

@@ -9,6 +9,9 @@ import pytest
 from .mariadb import MariaDB
 from .postgresql import PostgreSQL
 from .mongodb import MongoDB
+from .azure import Azure
+from .gcs import GCS
+from .s3 import S3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,3 +35,6 @@ def server_fixture(kind: type[Server]) -> Callable[..., Any]:
 postgresql = server_fixture(PostgreSQL)
 mariadb = server_fixture(MariaDB)
 mongodb = server_fixture(MongoDB)
+s3 = server_fixture(S3)
+azure = server_fixture(Azure)
+gcs = server_fixture(GCS)

@@ -79,6 +79,16 @@ def test_each_memory_store_is_a_new_one(url: str) -> None:
         "file+x:backups",
         "memory:name",
         f"memory://user:{SECRET}@host",
+        f"s3://user:{SECRET}@bucket/prefix",
+        "s3://",
+        "s3:bucket",
+        "s3://bucket/../prefix",
+        "s3://bucket#1",
+        f"s3://bucket?{SECRET}",
+        f"s3://bucket?no_such_option={SECRET}",
+        f"s3://bucket?region=us-east-1&allow_http={SECRET}",
+        f"gs://bucket?service_account_key={SECRET}",
+        f"az://container?account_name=a&account_key={SECRET}",
     ],
 )
 def test_a_wrong_url_is_named_with_the_cure(url: str) -> None:

@@ -60,6 +60,7 @@ PUBLIC = {
         "MemoryStore",
         "SQLStore",
         "MongoStore",
+        "ObjectStore",
         "SessionInfo",
         "Store",
         "StoreFeatures",
