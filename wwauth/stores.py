@@ -15,14 +15,31 @@ if TYPE_CHECKING:
     from wwauth_stores.encrypted import EncryptedStore
     from wwauth_stores.filesystem import FileSystemStore
     from wwauth_stores.memory import MemoryStore
+    from wwauth_stores.mirrored import MirroredStore
+    from wwauth_stores.redis import RedisStore
+    from wwauth_stores.retrying import RetryingStore
     from wwauth_stores.urls import open_store
 
-__all__ = ["EncryptedStore", "FileSystemStore", "MemoryStore", "SessionInfo", "Store", "StoreFeatures", "open_store"]
+__all__ = [
+    "EncryptedStore",
+    "FileSystemStore",
+    "MemoryStore",
+    "MirroredStore",
+    "RedisStore",
+    "RetryingStore",
+    "SessionInfo",
+    "Store",
+    "StoreFeatures",
+    "open_store",
+]
 
 _MODULES = {
     "EncryptedStore": "wwauth_stores.encrypted",
     "FileSystemStore": "wwauth_stores.filesystem",
     "MemoryStore": "wwauth_stores.memory",
+    "MirroredStore": "wwauth_stores.mirrored",
+    "RedisStore": "wwauth_stores.redis",
+    "RetryingStore": "wwauth_stores.retrying",
     "open_store": "wwauth_stores.urls",
 }
 

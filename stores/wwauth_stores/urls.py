@@ -25,6 +25,7 @@ def open_store(url: str) -> Store:
     - `file:backups`, `file:///var/lib/backups`, `file:///C:/backups`: a `FileSystemStore` on that folder, with
       percent-encoding as in every URL (a space is `%20`);
     - `memory:`: a new `MemoryStore`, empty and shared with nobody;
+    - `redis://host:port/0`, `rediss://` (TLS), `unix:///path/of/redis.sock`: a `RedisStore`;
     - what else there is: what follows is for the `from_url` of the class, which says more.
 
     A scheme may name its driver after a plus sign. What the returned store opens, its `close()` closes.
@@ -119,4 +120,8 @@ def _known() -> str:
 _OPENERS: dict[str, Callable[[str, str], Store]] = {"file": _open_file, "memory": _open_memory}
 
 # Where the class is whose `from_url` takes the rest; each is loaded with its first use.
-_CLASSES: dict[str, tuple[str, str]] = {}
+_CLASSES: dict[str, tuple[str, str]] = {
+    "redis": ("wwauth_stores.redis", "RedisStore"),
+    "rediss": ("wwauth_stores.redis", "RedisStore"),
+    "unix": ("wwauth_stores.redis", "RedisStore"),
+}

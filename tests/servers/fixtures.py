@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .redis import Redis
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -23,3 +25,6 @@ def server_fixture(kind: type[Server]) -> Callable[..., Any]:
             yield server
 
     return running
+
+
+redis = server_fixture(Redis)
