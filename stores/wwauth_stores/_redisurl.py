@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from wwauth.errors import ConfigurationError
 
@@ -28,26 +28,20 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"invalid store URL of type {type(url).__name__}: give text, such as 'redis://localhost/0'")
-    wrong = f"invalid store URL {redact_url(url)!r}: "
-    problem, parts, own, rest = "", None, {}, []
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        problem = "its host or port is none; write [::1] for an IPv6 address, and percent-encode what a password has of :/?#[]@"
-    if parts is not None and not problem:
-        problem = _problem(parts.scheme, parts.netloc, parts.path)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True):
-            if name not in _OWN:
-                rest.append((name, value))
-                continue
-            try:
-                own[name] = _OWN[name](value)
-            except ValueError:
-                problem = f"{name} is a number of seconds"
+    own: dict[str, Any] = {}
+    rest: list[tuple[str, str]] = []
+    problem, parts = _split(url)
+    for name, value in parse_qsl(parts.query, keep_blank_values=True) if parts is not None else []:
+        if name not in _OWN:
+            rest.append((name, value))
+            continue
+        try:
+            own[name] = _OWN[name](value)
+        except ValueError:
+            problem = problem or f"{name} is a number of seconds"
     if problem or parts is None:
         # Outside of the handlers: what they caught may show the password.
-        raise ConfigurationError(wrong + problem)
+        raise ConfigurationError(f"invalid store URL {redact_url(url)!r}: {problem}")
     return urlunsplit(parts._replace(query=urlencode(rest), fragment="")), own
 
 
@@ -122,13 +116,17 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _problem(scheme: str, netloc: str, path: str) -> str:
-    """Return what is wrong with a URL's parts, or nothing."""
-    if scheme not in _SCHEMES:
-        return "use redis://host:port/database, rediss:// for TLS, or unix:///path of a socket"
-    if scheme == "unix":
-        return "" if path.strip("/") else "name the socket, as in unix:///run/redis/redis.sock"
-    if not netloc and path:
-        return "a host follows two slashes, as in redis://localhost/0"
-    database = unquote(path).strip("/")
-    return "" if database == "" or (database.isascii() and database.isdigit()) else "its path is the database, a number"
+def _split(url: str) -> tuple[str, SplitResult | None]:
+    """Return what is wrong with a URL, or nothing, and its parts."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "its host or port is none; write [::1] for an IPv6 address, and percent-encode :/?#[]@ in a password", None
+    if parts.scheme not in _SCHEMES or not url.partition(":")[2].startswith("//"):
+        return "use redis://host:port/database, rediss:// for TLS, or unix:///path/of/redis.sock", parts
+    if parts.scheme == "unix":
+        return "" if parts.path.strip("/") else "name the socket, as in unix:///run/redis/redis.sock", parts
+    database = unquote(parts.path).strip("/")
+    right = database == "" or (database.isascii() and database.isdigit())
+    return "" if right else "its path is the database, a number", parts

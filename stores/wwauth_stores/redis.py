@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import math
@@ -21,6 +22,7 @@ from ._local import check_prefix
 from ._redis import COMMIT, DELETE, DISCARD, PUT, Keys, RedisLeases, check_fence, meaning
 from ._redisurl import doubts, is_local, place_of, split_url
 from ._transfer import reading, writing
+from .urls import redact_url
 
 if TYPE_CHECKING:
     import os
@@ -143,7 +145,9 @@ class RedisStore(DriverStore):
             problem = type(error).__name__
         if problem is not None:
             # Outside of the handler: the driver's text, which may hold the password, is not even its context.
-            raise ConfigurationError(f"invalid store URL: redis-py does not take it ({problem}); look at its port and options")
+            raise ConfigurationError(
+                f"invalid store URL {redact_url(url)!r}: redis-py does not take it ({problem}); look at its options"
+            )
         settings: dict[str, Any] = {"key_prefix": key_prefix, "ttl": ttl, "timeout": timeout, **own}
         store = cls(client, **settings)
         store._owned = True
