@@ -8,69 +8,30 @@ import tempfile
 import time
 import weakref
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth._store import check_store
-from wwauth._threads import in_thread
 from wwauth.abc import Lease, SessionInfo, Store, StoreFeatures
-from wwauth.errors import ConfigurationError, DecryptionFailed, SessionCorrupted, SessionNotFound
+from wwauth.errors import ConfigurationError, SessionNotFound
 
 from ._local import check_path, check_prefix, new_target
-from ._mirror import Look, Record, Side, digest_of, is_outage, is_sidecar, sidecar
+from ._mirrorpair import Found, Pair
+from ._mirrorside import Record, Side, digest_of, is_outage, is_sidecar, sidecar
 from ._transfer import entered, private_folder
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator
 
 __all__ = ["MirroredStore"]
 
 _log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
-# How often an archive is read that does not fit its record, because another process is just saving it.
+# How often an archive is read that does not fit its record, while another process saves; the last one is given as it is.
 _MOST_READS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the stores that answer hold of a session, and why another one did not."""
-
-    looks: dict[Side, Look]
-    error: Exception | None
-
-    @property
-    def newest(self) -> Look:
-        # Of two that count the same, the primary's, which comes first.
-        return max(self.looks.values(), key=lambda look: look.record.version)
-
-    @property
-    def holders(self) -> list[Side]:
-        """Those with an archive, the newest first."""
-        there = [side for side, look in self.looks.items() if look.present]
-        return sorted(there, key=lambda side: -self.looks[side].record.version)
-
-
-@dataclass(frozen=True, slots=True)
-class _Got:
-    """
-    An archive that was read.
-
-    Attributes:
-        side: From which store.
-        record: What is to be said of it.
-        bad: The stores whose archive is gone, damaged, or not what they say.
-        away: The stores that cannot be read, and so are not written to either.
-    """
-
-    side: Side
-    record: Record
-    bad: set[Side]
-    away: set[Side]
 
 
 class MirroredStore(Store):
@@ -119,7 +80,7 @@ class MirroredStore(Store):
         if _innermost(primary) is _innermost(secondary):
             raise ConfigurationError(f"both stores of a MirroredStore are the same {type(primary).__name__}: name two places")
         self._work_dir = Path(tempfile.gettempdir()) if work_dir is None else check_path(work_dir, what="a folder").absolute()
-        self._primary, self._secondary = Side(primary, "primary"), Side(secondary, "secondary")
+        self._pair = Pair(primary, secondary)
         self._apart = False
         self._last = 0
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -132,17 +93,17 @@ class MirroredStore(Store):
         )
 
     def __repr__(self) -> str:
-        return f"MirroredStore({self.primary!r}, {self.secondary!r})"
+        return repr(self._pair)
 
     @property
     def primary(self) -> Store:
         """The store that has the leases."""
-        return self._primary.store
+        return self._pair.primary.store
 
     @property
     def secondary(self) -> Store:
         """The other store."""
-        return self._secondary.store
+        return self._pair.secondary.store
 
     @property
     def recipients(self) -> tuple[object, ...]:
@@ -156,7 +117,7 @@ class MirroredStore(Store):
         Raises:
             StoreUnavailable: No store answers, or one does not and the other has never held it.
         """
-        found = await self._look(_check_name(session))
+        found = await self._pair.look(_check_name(session))
         if found.newest.record.deleted:
             return False
         if not found.holders and found.error is not None:
@@ -176,25 +137,28 @@ class MirroredStore(Store):
         source = check_path(path, what="the archive to save")
         async with self._locked(name):
             sha256 = await digest_of(source)
-            found = await self._look(name, needed=self._needed(fence))
+            found = await self._pair.look(name, needed=self._needed(fence))
             record = Record(self._next(found), sha256=sha256)
-            errors = [] if found.error is None else [found.error]
+            errors = 2 - len(found.looks)
+            first = found.error
             for side in found.looks:
-                if side is self._secondary and not errors:
-                    await self._see_that_they_differ(name, record)
                 kept = False
                 try:
-                    await side.save(name, source, fence if side is self._primary else None)
+                    if side is self._pair.secondary and not errors:
+                        await self._see_that_they_differ(name, record)
+                    await side.save(name, source, fence if side is self._pair.primary else None)
                     kept = True
                     await side.tell(name, record)
                 except Exception as error:
                     if not is_outage(error) or (side is self._needed(fence) and not kept):
                         raise
-                    errors.append(side.fails("writing", error))
+                    errors += 1
+                    first = first or error
+                    side.fails("writing", error)
                 else:
                     side.works("writing")
-            if len(errors) == len(self._sides):
-                raise errors[-1]
+            if first is not None and errors == len(self._pair.sides):
+                raise first
 
     async def extract(self, *, session: str, path: str | os.PathLike[str]) -> None:
         """
@@ -209,18 +173,16 @@ class MirroredStore(Store):
         name = _check_name(session)
         target = check_path(path, what="the file to write")
         async with self._locked(name), entered(new_target(target)) as temporary:
-            found, got = await self._look(name), None
             for _ in range(_MOST_READS):
+                found = await self._pair.look(name)
                 if found.newest.record.deleted:
-                    await self._bury(name, found)
+                    await self._pair.bury(name, found)
                     raise SessionNotFound(f"session {name!r} was deleted from {self!r}")
-                got = await self._read(name, found, temporary)
-                # What does not fit may be a save of another process that is under way.
-                before, found = found, await self._look(name) if got.bad else found
-                if before.looks == found.looks:
+                got = await self._pair.read(name, found, temporary)
+                # What does not fit may be a save of another process that is under way: it is not meddled with.
+                if not got.bad or (await self._pair.look(name)).looks == found.looks:
+                    await self._pair.spread(name, found, got, temporary)
                     break
-            assert got is not None  # noqa: S101 - for the type checker: the loop has run
-            await self._spread(name, found, got, temporary)
 
     async def delete(self, *, session: str, fence: int | None = None) -> None:
         """
@@ -232,13 +194,13 @@ class MirroredStore(Store):
         """
         name = _check_name(session)
         async with self._locked(name):
-            found = await self._look(name, needed=self._needed(fence))
+            found = await self._pair.look(name, needed=self._needed(fence))
             record = Record(self._next(found), deleted=True)
             error = found.error
             done: list[Side] = []
             for side in found.looks:
                 try:
-                    await side.delete(name, fence if side is self._primary else None)
+                    await side.delete(name, fence if side is self._pair.primary else None)
                 except Exception as exc:
                     if not is_outage(exc) or side is self._needed(fence):
                         raise
@@ -246,7 +208,7 @@ class MirroredStore(Store):
                 else:
                     done.append(side)
             if error is None:
-                await self._forget(name, found)
+                await self._pair.forget(name, found)
             elif not done:
                 raise error
             for side in done if error is not None else []:
@@ -283,7 +245,7 @@ class MirroredStore(Store):
         return [name for name in names if await self._repair(name)]
 
     async def _list(self, prefix: str, *, packs: bool) -> AsyncIterator[SessionInfo]:
-        lists, error = await self._ask([side.list(prefix) for side in self._sides])
+        lists, error = await self._pair.ask([side.list(prefix) for side in self._pair.sides])
         names = {name for known in lists.values() for name in known if not is_sidecar(name)}
         if not names and error is not None:
             raise error
@@ -293,7 +255,7 @@ class MirroredStore(Store):
                 continue
             if len(infos) < len(lists) or len({info.size for info in infos.values()}) > 1:
                 # One of them is behind, or knows that the session was deleted.
-                found = await self._look(name)
+                found = await self._pair.look(name)
                 if found.newest.record.deleted:
                     continue
                 infos = {side: infos[side] for side in found.holders[:1] if side in infos} or infos
@@ -301,7 +263,7 @@ class MirroredStore(Store):
 
     async def _names(self) -> list[str]:
         """List all sessions of which a store holds an archive or a record."""
-        lists, error = await self._ask([side.list("") for side in self._sides])
+        lists, error = await self._pair.ask([side.list("") for side in self._pair.sides])
         if error is not None:
             raise error
         names = {name for known in lists.values() for name in known if not is_sidecar(name)}
@@ -313,26 +275,22 @@ class MirroredStore(Store):
 
     async def _repair(self, name: str) -> bool:
         async with self._locked(name):
-            found = await self._look(name)
+            found = await self._pair.look(name)
             if found.error is not None:
                 raise found.error
             if found.newest.record.deleted or not found.holders:
-                return await self._bury(name, found, strict=True)
+                return await self._pair.bury(name, found, strict=True)
             records = {look.record for look in found.looks.values()}
-            if len(found.holders) == len(self._sides) and len(records) == 1 and found.newest.record.version:
+            if len(found.holders) == len(self._pair.sides) and len(records) == 1 and found.newest.record.version:
                 return False
             async with private_folder(self._work_dir, "wwauth-mirror", cure=" (work_dir= names another place)") as folder:
-                got = await self._read(name, found, folder / "archive")
-                await self._spread(name, found, got, folder / "archive", strict=True)
+                got = await self._pair.read(name, found, folder / "archive")
+                await self._pair.spread(name, found, got, folder / "archive", strict=True)
             return True
-
-    @property
-    def _sides(self) -> tuple[Side, Side]:
-        return self._primary, self._secondary
 
     def _needed(self, fence: int | None) -> Side | None:
         """Return the store that has to take a write: the one that can tell whether its writer still may."""
-        return self._primary if fence is not None and self._primary.fenced else None
+        return self._pair.primary if fence is not None and self._pair.primary.fenced else None
 
     @asynccontextmanager
     async def _locked(self, name: str) -> AsyncIterator[None]:
@@ -343,130 +301,16 @@ class MirroredStore(Store):
         async with lock:
             yield
 
-    async def _ask(self, questions: list[Coroutine[Any, Any, _T]]) -> tuple[dict[Side, _T], Exception | None]:
-        """Ask both at once; return who answered what, and the error of the one that did not. None answers: its error."""
-        answers, error = {}, None
-        for side, answer in zip(self._sides, await asyncio.gather(*questions, return_exceptions=True), strict=True):
-            if not isinstance(answer, BaseException):
-                side.works("reading")
-                answers[side] = answer
-            elif not isinstance(answer, Exception) or not is_outage(answer):
-                raise answer
-            else:
-                error = error or side.fails("reading", answer)
-        if not answers and error is not None:
-            raise error
-        return answers, error
-
-    async def _look(self, name: str, *, needed: Side | None = None) -> _Found:
-        looks, error = await self._ask([side.look(name) for side in self._sides])
-        if error is not None and needed is not None and needed not in looks:
-            raise error
-        return _Found(looks, error)
-
-    def _next(self, found: _Found) -> int:
+    def _next(self, found: Found) -> int:
         self._last = max(self._last + 1, found.newest.record.version + 1, time.time_ns() // 1000)
         return self._last
 
     async def _see_that_they_differ(self, name: str, record: Record) -> None:
-        """Once: what was written to the primary just now must not be in the secondary."""
         if self._apart:
             return
-        try:
-            there = await self._secondary.record(name)
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            return
-        if there == record and there.role == self._primary.role:
+        if await self._pair.are_one(name, record):
             raise ConfigurationError(f"both stores of {self!r} are one place: name two, or leave out the mirror")
         self._apart = True
-
-    async def _read(self, name: str, found: _Found, path: Path) -> _Got:
-        """Write the newest archive that fits its record to `path`; where none does, the one with the newest record."""
-        bad, away = set(), set()
-        errors = [] if found.error is None else [found.error]
-        odd: Side | None = None
-        last, sha256 = None, ""
-        for side in found.holders:
-            try:
-                last, sha256 = side, await _fetch(side, name, path)
-            except (SessionNotFound, SessionCorrupted) as error:
-                if isinstance(error, DecryptionFailed):
-                    away.add(side)
-                bad.add(side)
-                errors.append(error)
-            except Exception as error:
-                if not is_outage(error):
-                    raise
-                away.add(side)
-                errors.append(side.fails("reading", error))
-            else:
-                if sha256 == found.looks[side].record.sha256:
-                    return _Got(side, found.looks[side].record, bad, away)
-                bad.add(side)
-                odd = odd or side
-        if odd is None:
-            raise _gravest(errors, SessionNotFound(f"{self!r} holds no session {name!r}"))
-        if last is not odd:
-            sha256 = await _fetch(odd, name, path)
-        return _Got(odd, Record(found.looks[odd].record.version + 1, sha256=sha256), bad, away)
-
-    async def _spread(self, name: str, found: _Found, got: _Got, path: Path, *, strict: bool = False) -> None:
-        """Give the archive at `path` to the store that lacks it; `strict`: what goes wrong is raised, else a warning."""
-        for side, look in found.looks.items():
-            if side in got.away or (look.present and look.record == got.record and side not in got.bad):
-                continue
-            try:
-                if side is not got.side:
-                    _log.info("repairing session %s in the %s store", name, side.role)
-                    await side.save(name, path, None)
-                await side.tell(name, got.record)
-                side.works("writing")
-            except Exception as error:
-                if strict:
-                    raise
-                side.fails("writing", error)
-
-    async def _bury(self, name: str, found: _Found, *, strict: bool = False) -> bool:
-        """Delete what a store holds of a session that was deleted, once both can be asked; tell whether there was anything."""
-        there = [side for side, look in found.looks.items() if look.present or look.record.version]
-        if found.error is not None or not there or (await self._look(name)).looks != found.looks:
-            return False
-        try:
-            for side in there:
-                await side.delete(name, None)
-        except Exception as error:
-            if strict:
-                raise
-            side.fails("writing", error)
-            return False
-        await self._forget(name, found)
-        return True
-
-    async def _forget(self, name: str, found: _Found) -> None:
-        """Delete the records of a session of which no archive is left; one that stays says nothing that is not so."""
-        for side, look in found.looks.items():
-            if look.record.version:
-                try:
-                    await side.forget(name)
-                except Exception as error:  # noqa: BLE001 - whatever it is, the session is deleted
-                    side.fails("writing", error)
-
-
-async def _fetch(side: Side, name: str, path: Path) -> str:
-    """Extract an archive to `path`, where an earlier one may lie, and return its SHA-256."""
-    await in_thread(lambda _: path.unlink(missing_ok=True))
-    await side.store.extract(session=name, path=path)
-    return await digest_of(path)
-
-
-def _gravest(errors: list[Exception], nothing: SessionNotFound) -> Exception:
-    """Return the error after which the most may still be there: a store that is away before one that is damaged."""
-    for kind in (is_outage, lambda error: isinstance(error, SessionCorrupted)):
-        if found := next(filter(kind, errors), None):
-            return found
-    return nothing
 
 
 def _check_name(session: str) -> str:

@@ -384,4 +384,4 @@ async def test_wrong_arguments_are_refused(client: Any) -> None:
         RedisStore.from_url("redis://localhost?decode_responses=true")
     for wrong in ({"key_prefix": "{a}"}, {"key_prefix": None}, {"ttl": 0}, {"ttl": True}, {"timeout": 0}):
         with pytest.raises(ConfigurationError, match=f"invalid {next(iter(wrong))}"):
-            RedisStore(client, **wrong)  # type: ignore[arg-type]
+            RedisStore(client, **wrong)
