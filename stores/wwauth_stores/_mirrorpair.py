@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wwauth._threads import in_thread
-from wwauth.errors import DecryptionFailed, SessionCorrupted, SessionNotFound
+from wwauth.errors import SessionCorrupted, SessionNotFound
 
 from ._mirrorside import Look, Record, Side, digest_of, is_outage
 
@@ -99,7 +99,11 @@ class Pair:
         return there == record and there.role == self.primary.role
 
     async def read(self, name: str, found: Found, path: Path) -> Got:
-        """Write the newest archive that fits its record to `path`; where none does, the one with the newest record."""
+        """
+        Write the newest archive to `path`: the one with the newest record, and of two with the same the one that fits it.
+
+        A record is written after its archive: one that does not fit is newer than its record says.
+        """
         bad: set[Side] = set()
         away: set[Side] = set()
         errors = [] if found.error is None else [found.error]
@@ -107,23 +111,17 @@ class Pair:
         last: Side | None = None
         sha256 = ""
         for side in found.holders:
-            try:
-                last, sha256 = side, await _fetch(side, name, path)
-            except (SessionNotFound, SessionCorrupted) as error:
-                if isinstance(error, DecryptionFailed):
-                    away.add(side)
-                bad.add(side)
-                errors.append(error)
-            except Exception as error:
-                if not is_outage(error):
-                    raise
-                away.add(side)
-                errors.append(side.fails("reading", error))
-            else:
-                if sha256 == found.looks[side].record.sha256:
-                    return Got(side, found.looks[side].record, bad, away)
-                bad.add(side)
-                odd = odd or side
+            if odd is not None and found.looks[side].record.version < found.looks[odd].record.version:
+                break
+            fetched = await _try_fetch(side, name, path)
+            if isinstance(fetched, Exception):
+                errors.append(fetched)
+                (away if is_outage(fetched) else bad).add(side)
+                continue
+            if fetched == found.looks[side].record.sha256:
+                return Got(side, found.looks[side].record, bad, away)
+            bad.add(side)
+            odd, last, sha256 = odd or side, side, fetched
         if odd is None:
             raise _gravest(errors, SessionNotFound(f"{self!r} holds no session {name!r}"))
         if last is not odd:
@@ -177,6 +175,18 @@ async def _fetch(side: Side, name: str, path: Path) -> str:
     await in_thread(lambda _: path.unlink(missing_ok=True))
     await side.store.extract(session=name, path=path)
     return await digest_of(path)
+
+
+async def _try_fetch(side: Side, name: str, path: Path) -> str | Exception:
+    """Do so, or return why that store's archive cannot be had."""
+    try:
+        return await _fetch(side, name, path)
+    except Exception as error:
+        if is_outage(error):
+            return side.fails("reading", error)
+        if isinstance(error, SessionNotFound | SessionCorrupted):
+            return error
+        raise
 
 
 def _gravest(errors: list[Exception], nothing: SessionNotFound) -> Exception:

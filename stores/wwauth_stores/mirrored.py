@@ -40,8 +40,8 @@ class MirroredStore(Store):
 
     **What lies where.** Both stores hold the archive as it is, under its own name: either can be used without the mirror.
     Beside it lies a sidecar, `<session>.mirror`, a few bytes of JSON: the *version* of the archive and its SHA-256. It is
-    written after the archive, so it never claims what is not there; an archive that does not fit its sidecar is one whose
-    save did not end, or that somebody else saved. Versions are the mirror's own write counter: each is higher than any that
+    written after the archive, so it never claims what is not there yet; an archive that does not fit its sidecar is newer:
+    its save did not end. Versions are the mirror's own write counter: each is higher than any that
     was seen, and at least the time in microseconds, so that a save that can see only one store still counts higher than what
     the other was given before. What was stored before the mirror has no sidecar, and version 0.
 
@@ -49,13 +49,14 @@ class MirroredStore(Store):
     the other, and a warning is logged once. A crash between the two leaves the old archive or the new one to be read, and
     the next save replaces both. A save that fails on both leaves the old one, unless a store took it and could not say so.
 
-    **An extract** reads the archive with the higher version that fits its sidecar; one that is gone, damaged or does not
-    fit gives way to the other store's. Then the other store is brought up to date. With one store down the other's is given,
-    with a warning: it may be an older one. What the one that answers has never held is not "not there" but
-    `StoreUnavailable`.
+    **An extract** reads the archive with the higher version; one that is gone or damaged gives way to the other store's, and
+    so does one that does not fit where the other has the same version and does. Then the other store is brought up to
+    date. With one store down the other's is given, with a warning: it may be an older one. What the one that answers has
+    never held is not "not there" but `StoreUnavailable`.
 
-    **A deletion** with one store down leaves a sidecar that says so, a tombstone, which beats the older archive when that
-    store comes back. When both have deleted it, nothing is left.
+    **A deletion** that a crash ends halfway leaves the archive, one that a store had not been given a newer one for, or
+    none. With one store down it leaves a sidecar that says so, a tombstone, which beats the older archive when that
+    store comes back; when both have deleted it, nothing is left.
 
     **Leases** are the primary's. With a fence the primary has to take the write first: an overtaken holder changes nothing,
     and while the primary is down nothing can be written with a fence, since nobody can tell who holds the lease
