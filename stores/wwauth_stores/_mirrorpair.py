@@ -63,8 +63,8 @@ class Got:
 class Pair:
     """Both stores; for what one of them fails to do as it should (`is_outage`) the other stands in, with a warning."""
 
-    def __init__(self, primary: Store, secondary: Store) -> None:
-        self.primary, self.secondary = Side(primary, "primary"), Side(secondary, "secondary")
+    def __init__(self, primary: Store, secondary: Store, work_dir: Path | None) -> None:
+        self.primary, self.secondary = Side(primary, "primary", work_dir), Side(secondary, "secondary", work_dir)
         self.sides = self.primary, self.secondary
 
     def __repr__(self) -> str:

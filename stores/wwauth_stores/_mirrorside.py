@@ -5,28 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import sys
 import tempfile
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wwauth._files import remove_tree
 from wwauth._names import MAX_SESSION
 from wwauth._store import list_stored, takes_fence
 from wwauth._threads import Stop, in_thread
 from wwauth.errors import DecryptionFailed, SessionCorrupted, SessionNotFound, StoreError, WWAuthError
 
 from ._local import open_source, read_source, store_errors, write_private
+from ._transfer import private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from wwauth.abc import SessionInfo, Store
 
 _log = logging.getLogger(__name__)
 
 _ENDING = ".mirror"
+
+_SCRATCH = "wwauth-mirror"
+if sys.platform != "win32":
+    # In a folder that all users share, what another one has left cannot be deleted.
+    _SCRATCH += f"-{os.getuid()}"
+
 _FORMAT = 1
 _LONGEST_HEAD, _DIGITS = 120, 32
 
@@ -67,9 +74,10 @@ class Side:
         fenced: Its `save` and `delete` take a fence.
     """
 
-    def __init__(self, store: Store, role: str) -> None:
+    def __init__(self, store: Store, role: str, work_dir: Path | None) -> None:
         self.store = store
         self.role = role
+        self._work_dir = work_dir
         self.fenced = takes_fence(store)
         self._troubles: set[str] = set()
 
@@ -106,7 +114,7 @@ class Side:
             "sha256": record.sha256,
             "store": self.role,
         }
-        async with _scratch() as folder:
+        async with self.scratch() as folder:
             path = folder / "record"
 
             def write(_: Stop) -> None:
@@ -123,6 +131,11 @@ class Side:
     async def list(self, prefix: str) -> dict[str, SessionInfo]:
         """Return all that lies there, packs and sidecars, too."""
         return {info.session: info async for info in list_stored(self.store, prefix=prefix, packs=True)}
+
+    def scratch(self) -> AbstractAsyncContextManager[Path]:
+        """Enter a private folder for what is on its way, which is deleted at the end."""
+        parent = self._work_dir or Path(tempfile.gettempdir())
+        return private_folder(parent, _SCRATCH, cure=" (work_dir= names another place)")
 
     def fails(self, doing: str, error: Exception) -> Exception:
         """Warn that it cannot be read, or written, once until it `works` again; returns the error."""
@@ -142,7 +155,7 @@ class Side:
             _log.info("the %s store of a mirror, %r, is back at %s", self.role, self.store, doing)
 
     async def _read(self, name: str) -> tuple[Record, str | None]:
-        async with _scratch() as folder:
+        async with self.scratch() as folder:
             path = folder / "record"
             try:
                 await self.store.extract(session=name, path=path)
@@ -202,20 +215,3 @@ def _parse(data: bytes, name: str) -> tuple[Record, str | None]:
     except (ValueError, TypeError, KeyError) as error:
         raise SessionCorrupted(f"{name} is no record of a mirror") from error
     raise StoreError(f"{name} was written by a newer version of wwauth (format {number!r}): use that one")
-
-
-@asynccontextmanager
-async def _scratch() -> AsyncIterator[Path]:
-    """Yield a private folder for a few bytes, none of them secret."""
-    folders: list[Path] = []
-
-    def make(_: Stop) -> None:
-        with store_errors(f"make a temporary folder in {tempfile.gettempdir()}"):
-            folders.append(Path(tempfile.mkdtemp(prefix="wwauth-mirror-")))
-
-    try:
-        await in_thread(make)
-        yield folders[0]
-    finally:
-        for folder in folders:
-            await in_thread(lambda _, folder=folder: remove_tree(folder))  # type: ignore[misc]

@@ -101,8 +101,11 @@ async def private_folder(
 
     def prepare() -> None:
         check()
-        with store_errors(f"make a temporary folder in {parent}{cure}"):
+        try:
             sweep_temporaries(parent, name=name, older_than=_STALE_AFTER)
+        except OSError as error:
+            _log.warning("cannot delete what a crash left in %s: %s", parent, error)
+        with store_errors(f"make a temporary folder in {parent}{cure}"):
             folder.mkdir(mode=PRIVATE_DIR)
 
     def remove() -> None:

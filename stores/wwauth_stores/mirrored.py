@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import time
 import weakref
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wwauth._names import check_session_name, pack_name_parts
@@ -20,7 +18,7 @@ from wwauth.errors import ConfigurationError, SessionNotFound
 from ._local import check_path, check_prefix, new_target
 from ._mirrorpair import Found, Pair
 from ._mirrorside import Record, Side, digest_of, is_outage, is_sidecar, sidecar
-from ._transfer import entered, private_folder
+from ._transfer import entered
 
 if TYPE_CHECKING:
     import os
@@ -69,7 +67,8 @@ class MirroredStore(Store):
     Args:
         primary: Where leases are, and what is read first.
         secondary: The other one, at another place.
-        work_dir: Where `repair()` puts archives on their way; None: in the system's folder for temporary files.
+        work_dir: Where sidecars, and archives that `repair()` copies, lie for a moment in a private folder; None: in the
+            system's folder for temporary files.
 
     Raises:
         ConfigurationError: One is no store, or both are the same; also by a save that finds that both are one place.
@@ -80,8 +79,8 @@ class MirroredStore(Store):
         check_store(secondary, needed_by="MirroredStore")
         if _innermost(primary) is _innermost(secondary):
             raise ConfigurationError(f"both stores of a MirroredStore are the same {type(primary).__name__}: name two places")
-        self._work_dir = Path(tempfile.gettempdir()) if work_dir is None else check_path(work_dir, what="a folder").absolute()
-        self._pair = Pair(primary, secondary)
+        work = None if work_dir is None else check_path(work_dir, what="the folder for archives on their way").absolute()
+        self._pair = Pair(primary, secondary, work)
         self._apart = False
         self._last = 0
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -284,7 +283,7 @@ class MirroredStore(Store):
             records = {look.record for look in found.looks.values()}
             if len(found.holders) == len(self._pair.sides) and len(records) == 1 and found.newest.record.version:
                 return False
-            async with private_folder(self._work_dir, "wwauth-mirror", cure=" (work_dir= names another place)") as folder:
+            async with self._pair.primary.scratch() as folder:
                 got = await self._pair.read(name, found, folder / "archive")
                 await self._pair.spread(name, found, got, folder / "archive", strict=True)
             return True

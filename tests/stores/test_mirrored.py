@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wwauth.abc import StoreFeatures
+from wwauth.backup import BackupEngine
 from wwauth.backup._stored import recipients_digest
 from wwauth.errors import (
     ConfigurationError,
@@ -25,6 +27,8 @@ from wwauth.errors import (
 from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore, MirroredStore, RetryingStore
 from wwauth.testing.store_contract import StoreContract
 
+from ..unit.profiles import INDEXED_DB, ORIGIN, make_profile
+from ..unit.test_generations import grow
 from .faulty import Crash, Faulty
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wwauth.abc import Store
+
+LOG = f"{INDEXED_DB}/000006.log"
 
 
 class TestMirroredStore(StoreContract):
@@ -498,6 +504,35 @@ async def test_a_crash_at_any_call_leaves_old_or_new_and_the_next_save_wins(new:
                 path = new()
                 await mirror.save(session="one", path=path)
                 assert await held(mirror, path) == path.read_bytes()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_a_login_outlives_the_loss_of_either_store(tmp_path: Path, lost: int) -> None:
+    profile = make_profile(tmp_path / "profile")
+    folders = [tmp_path / name for name in ("first", "second")]
+
+    def engine() -> BackupEngine:
+        first, second = (FileSystemStore(folder) for folder in folders)
+        return BackupEngine(MirroredStore(first, second), session="RemoteAuth-one", origin=ORIGIN)
+
+    await engine().save(profile)
+    grow(profile, b"more")
+    await engine().save(profile)
+    before = (profile / LOG).read_bytes()
+    shutil.rmtree(folders[lost])
+    shutil.rmtree(profile)
+    await engine().restore(profile)
+    assert (profile / LOG).read_bytes() == before
+
+    # Packs that the restore did not need are there again, too: the other store may be lost now.
+    first, second = (FileSystemStore(folder) for folder in folders)
+    await MirroredStore(first, second).repair()
+    shutil.rmtree(folders[1 - lost])
+    shutil.rmtree(profile)
+    await engine().restore(profile)
+    assert (profile / LOG).read_bytes() == before
+    await engine().delete()
+    assert [path for folder in folders if folder.exists() for path in folder.glob("*.zip")] == []
 
 
 def test_its_features_are_those_of_both(tmp_path: Path) -> None:

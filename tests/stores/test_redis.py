@@ -64,8 +64,6 @@ def archive(tmp_path: Path) -> Path:
 
 
 class TestRedisStore(StoreContract):
-    largest = 64 * MIB
-
     @pytest.fixture
     async def store(self, redis: Redis, url: str) -> AsyncIterator[Store]:
         self.url, self.server = url, redis
