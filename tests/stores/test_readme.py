@@ -8,8 +8,8 @@ from typing import Any
 
 README = Path(__file__).resolve().parents[2] / "stores" / "README.md"
 
-# The first block shows wwauth's own stores; the second is a store, the third its test.
-_, STORE, TEST = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+# The last two blocks: a store, and its test.
+STORE, TEST = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)[-2:]
 
 program: dict[str, Any] = {"__name__": __name__}
 exec(compile(STORE, f"{README} (the store)", "exec"), program)

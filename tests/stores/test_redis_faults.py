@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +20,10 @@ from .killing import kill_in_saves
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
     from ..servers.redis import Redis
 
+README = Path(__file__).parents[2] / "stores" / "README.md"
 SECRET = "hunter2"
 MIB = 1024 * 1024
 
@@ -143,6 +145,23 @@ async def test_a_user_without_rights_is_denied(redis: Redis, archive: Path, righ
         async with RedisStore.from_url(url) as store:
             with pytest.raises(StoreDenied, match="mend its user's credentials or rights"):
                 await store.save(session="one", path=archive)
+
+
+async def test_a_user_needs_no_more_rights_than_the_readme_says(
+    redis: Redis, archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (rights,) = re.findall(r"A user needs `(.*?)` on", README.read_text(encoding="utf-8"))
+    with redis.user(*rights.split(), "+config|get") as url:
+        async with RedisStore.from_url(url) as store:
+            async with store.lease(session="one", holder="me", ttl=60) as lease:
+                await lease.renew()
+                await store.save(session="one", path=archive, fence=lease.fence)
+                await store.save(session="one", path=archive, fence=lease.fence)
+                assert await holds(store, archive)
+                assert [info.session async for info in store.list_sessions()] == ["one"]
+                await store.delete(session="one", fence=lease.fence)
+            assert await store.session_exists(session="one") is False
+    assert caplog.records == []
 
 
 async def test_a_full_server_says_so_and_keeps_the_old_archive(redis: Redis, store: RedisStore, archive: Path) -> None:
