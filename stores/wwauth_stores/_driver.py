@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import ipaddress
 import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -106,3 +107,13 @@ def load(module: str, *, extra: str, needed_by: str) -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise MissingDependency(f"{needed_by} needs {package}: pip install 'wwauth[{extra}]'") from error
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host is this machine itself, by its name or number alone."""
+    if host is None or host.lower() == "localhost":
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-# A chunk of an upload, which ends by itself: whatever a crashed writer has left is gone after `expires`.
-PUT = """
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+# The beginning of an upload, which ends by itself unless it goes on: whatever a crashed writer has left is gone after that.
+# The chunks follow as plain commands, never in a script. A server that dies while it writes a command of a transaction to its
+# append-only file (large ones take their time) leaves the transaction's beginning there, and may refuse to start (7.0.15).
+BEGIN = """
+redis.call('HSET', KEYS[1], 'begun', 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """
 
 # The switch from the old archive to the new one. Each key is declared, as clusters want it, so the old chunks are those that
@@ -33,7 +35,7 @@ end
 if now ~= before then return {'again', now} end
 local kept = 0
 for number = 0, count - 1 do kept = kept + redis.call('HSTRLEN', chunks, number) end
-if kept ~= size or redis.call('HLEN', chunks) ~= count then return {'incomplete'} end
+if kept ~= size or redis.call('HLEN', chunks) ~= count + 1 then return {'incomplete'} end
 local revision = redis.call('HGET', head, 'revision') or redis.call('HGET', lease, 'revision') or 0
 local time = redis.call('TIME')
 redis.call('HSET', head, 'token', token, 'size', ARGV[4], 'chunks', ARGV[5], 'sha256', ARGV[6],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from wwauth.errors import ConfigurationError
 
+from ._driver import is_loopback
 from .urls import redact_url
 
 if TYPE_CHECKING:
@@ -68,11 +68,7 @@ def is_local(client: Any) -> bool:
     known = client.get_connection_kwargs()
     if "path" in known:
         return True
-    host = known.get("host", "localhost")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(known.get("host", "localhost"))
 
 
 async def doubts(client: Any) -> list[str]:

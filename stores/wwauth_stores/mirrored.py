@@ -7,7 +7,7 @@ import logging
 import time
 import weakref
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from wwauth._names import check_session_name, pack_name_parts
@@ -85,11 +85,11 @@ class MirroredStore(Store):
         self._last = 0
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         first, second = (getattr(store, "features", StoreFeatures()) for store in (primary, secondary))
-        self.features = StoreFeatures(  # type: ignore[misc]
-            listing=first.listing and second.listing,
-            leases=first.leases,
-            encrypted=first.encrypted and second.encrypted,
-            remote=first.remote or second.remote,
+        both = {
+            name: getattr(first, name) and getattr(second, name) for name in (field.name for field in fields(StoreFeatures))
+        }
+        self.features = replace(  # type: ignore[misc]
+            StoreFeatures(**both), leases=first.leases, remote=first.remote or second.remote
         )
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from wwauth._clock import clock
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth.abc import SessionInfo, StoreFeatures
 from wwauth.errors import ConfigurationError, SessionCorrupted, SessionNotFound, StoreError, StoreUnavailable
@@ -19,7 +20,7 @@ from wwauth.errors import ConfigurationError, SessionCorrupted, SessionNotFound,
 from ._driver import DriverStore, load
 from ._lease import StoreLease
 from ._local import check_prefix
-from ._redis import COMMIT, DELETE, DISCARD, PUT, Keys, RedisLeases, check_fence, meaning
+from ._redis import BEGIN, COMMIT, DELETE, DISCARD, Keys, RedisLeases, check_fence, meaning
 from ._redisurl import doubts, is_local, place_of, split_url
 from ._transfer import reading, writing
 from .urls import redact_url
@@ -35,8 +36,8 @@ __all__ = ["RedisStore"]
 
 _log = logging.getLogger(__name__)
 
-# An upload without a new chunk for so long was left by a crash.
-_UPLOAD = 600.0
+# An upload that was not renewed for so long was left by a crash.
+_UPLOAD, _RENEW = 600.0, 30.0
 
 # For so long a replaced archive stays, for whoever reads it just then; who takes longer begins again with the new one.
 _GRACE = 60.0
@@ -77,7 +78,7 @@ class RedisStore(DriverStore):
     `maxmemory-policy noeviction`; a full server is then `StoreFull`. The first save logs a warning where the server, asked
     with CONFIG or INFO, says otherwise. All archives lie in its memory.
 
-    Chunks are uploaded under a key that ends by itself ten minutes after the last one, so that a crash leaves nothing; one
+    Chunks are uploaded under a key that ends by itself ten minutes after its writer did, so that a crash leaves nothing; one
     script then checks the fence and the chunks, and switches. What was replaced stays for a minute, for its readers. A
     session's keys have its name in braces, so that a cluster keeps them on one node.
 
@@ -115,7 +116,7 @@ class RedisStore(DriverStore):
         self._client: Any = client
         self._keys = Keys(key_prefix)
         self._ttl = "" if ttl is None else str(round(_check_ttl(ttl) * 1000))
-        self._upload = round(1000 * max(_UPLOAD, 2 * timeout))
+        self._lasts = round(1000 * max(_UPLOAD, 4 * timeout))
         self._leases = RedisLeases(client, self._keys, self._step)
         self._settings_known = False
         self.features = StoreFeatures(listing=True, leases=True, remote=not is_local(client))  # type: ignore[misc]
@@ -177,22 +178,15 @@ class RedisStore(DriverStore):
         name = check_session_name(session)
         doing = f"save session {name!r}"
         token = secrets.token_hex(_TOKEN_BYTES)
-        chunks_key = self._keys.chunks(name, token)
-        digest, size, number = hashlib.sha256(), 0, 0
+        begun = False
         try:
             async with reading(path) as chunks:
                 await self._look_at_settings(doing)
-                async for chunk in chunks:
-                    async with self._step(doing):
-                        await self._client.eval(PUT, 1, chunks_key, number, chunk, self._upload)
-                    digest.update(chunk)
-                    size += len(chunk)
-                    number += 1
-            await self._switch(
-                COMMIT, name, doing, token, fence, size, number, digest.hexdigest(), self._ttl, round(_GRACE * 1000)
-            )
+                begun = True
+                size, number, sha256 = await self._upload(chunks, self._keys.chunks(name, token), doing)
+            await self._switch(COMMIT, name, doing, token, fence, size, number, sha256, self._ttl, round(_GRACE * 1000))
         except BaseException as error:
-            if number and not isinstance(error, StoreUnavailable):
+            if begun and not isinstance(error, StoreUnavailable):
                 await self._discard(name, token)
             raise
 
@@ -292,6 +286,22 @@ class RedisStore(DriverStore):
         if digest.hexdigest() != head.sha256:
             raise SessionCorrupted(f"the stored session {name!r} is damaged: its SHA-256 is not that of what was saved")
 
+    async def _upload(self, chunks: AsyncIterator[bytes], key: str, doing: str) -> tuple[int, int, str]:
+        """Upload an archive; return its size, the number of its chunks, and its SHA-256."""
+        digest, size, number, renewed = hashlib.sha256(), 0, 0, clock()
+        async with self._step(doing):
+            await self._client.eval(BEGIN, 1, key, self._lasts)
+        async for chunk in chunks:
+            async with self._step(doing):
+                await self._client.hset(key, str(number), chunk)
+                if clock() - renewed > _RENEW:
+                    await self._client.pexpire(key, self._lasts)
+                    renewed = clock()
+            digest.update(chunk)
+            size += len(chunk)
+            number += 1
+        return size, number, digest.hexdigest()
+
     async def _switch(
         self, script: str, name: str, doing: str, token: str | None, fence: int | None, *arguments: object
     ) -> None:
@@ -314,6 +324,8 @@ class RedisStore(DriverStore):
 
     async def _discard(self, name: str, token: str) -> None:
         """Take back an upload that failed; where that fails, too, it ends by itself."""
+        if self._closed:
+            return  # the client would connect again
         with suppress(Exception):
             async with asyncio.timeout(_DISCARD):
                 await self._client.eval(DISCARD, 2, self._keys.head(name), self._keys.chunks(name, token), token)

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import psutil
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
 _START, _STOP = 60.0, 30.0
@@ -105,21 +107,21 @@ class Server:
 
     def stop(self) -> None:
         """End it as its administrator does."""
-        self._end(self.stop_signal)
+        self._end(lambda process: process.send_signal(self.stop_signal), first_only=True)
 
     def kill(self) -> None:
         """End it as a crash does."""
-        self._end(signal.SIGKILL)
+        self._end(psutil.Process.kill)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let it hang: it takes connections, and answers nothing."""
-        assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        stopped = self._processes()
+        _each(stopped, psutil.Process.suspend)
         try:
             yield
         finally:
-            os.killpg(self._process.pid, signal.SIGCONT)
+            _each(stopped, psutil.Process.resume)
 
     @property
     def _log(self) -> Path:
@@ -130,19 +132,39 @@ class Server:
             return self.ready()
         return False
 
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
+    def _end(self, how: Callable[[psutil.Process], object], *, first_only: bool = False) -> None:
+        if self._process is None:
             return
-        # A crash takes all of its processes at once.
-        group = number == signal.SIGKILL
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number) if group else process.send_signal(number)
+        # A crash takes all of its processes at once; some of them have made themselves groups of their own.
+        all_of_it = self._processes()
+        process, self._process = self._process, None
+        _each(all_of_it[:1] if first_only else all_of_it, how)
         try:
             process.wait(_STOP)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _each(all_of_it, psutil.Process.kill)
             process.wait()
+        while any(map(_runs, all_of_it)):
+            time.sleep(0.005)
+
+    def _processes(self) -> list[psutil.Process]:
+        assert self._process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self._process.pid)
+            return [first, *first.children(recursive=True)]
+        return []
+
+
+def _each(processes: list[psutil.Process], what: Callable[[psutil.Process], object]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            what(process)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def free_port() -> int:

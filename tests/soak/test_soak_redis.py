@@ -39,6 +39,7 @@ async def test_after_each_kill_of_the_server_an_archive_that_was_saved_is_there(
 ) -> None:
     kills = int(os.environ.get("WWAUTH_SOAK_SERVER_KILLS", "20"))
     seed = int(os.environ.get("WWAUTH_SOAK_SEED", "1"))
+    version = next(line for line in redis.ask("INFO", "server").splitlines() if line.startswith("redis_version:"))
     began, error = time.monotonic(), ""
     outcomes = {}
     try:
@@ -47,7 +48,6 @@ async def test_after_each_kill_of_the_server_an_archive_that_was_saved_is_there(
             outcomes[f"{size} bytes"] = dict(await kill_in_saves(redis, store, tmp_path, kills=kills, seed=seed, size=size))
     except Exception as exc:
         error = f"{type(exc).__name__}: {exc}"
-    version = next(line for line in redis.ask("INFO", "server").splitlines() if line.startswith("redis_version:"))
     write_evidence(
         "stores-redis",
         what="SIGKILL of the server at a random moment of a save; started again, it holds the old archive or the new one, "

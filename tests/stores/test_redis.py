@@ -126,6 +126,8 @@ async def test_a_borrowed_client_is_not_closed_and_an_owned_one_is(redis: Redis,
     async with RedisStore.from_url(url) as own:
         await asyncio.gather(*(own.save(session=f"s{n}", path=archive) for n in range(5)))
         assert redis.clients() > before
+    with pytest.raises(ConfigurationError, match="was closed"):
+        await own.save(session="one", path=archive)
     while redis.clients() > before:  # noqa: ASYNC110 - the server sees it in its own time
         await asyncio.sleep(0.01)
 
