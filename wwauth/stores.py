@@ -15,18 +15,24 @@ if TYPE_CHECKING:
     from wwauth_stores.encrypted import EncryptedStore
     from wwauth_stores.filesystem import FileSystemStore
     from wwauth_stores.memory import MemoryStore
-    from wwauth_stores.sql import SQLStore
+    from wwauth_stores.mirrored import MirroredStore
     from wwauth_stores.mongo import MongoStore
     from wwauth_stores.object import ObjectStore
+    from wwauth_stores.redis import RedisStore
+    from wwauth_stores.retrying import RetryingStore
+    from wwauth_stores.sql import SQLStore
     from wwauth_stores.urls import open_store
 
 __all__ = [
     "EncryptedStore",
     "FileSystemStore",
     "MemoryStore",
-    "SQLStore",
+    "MirroredStore",
     "MongoStore",
     "ObjectStore",
+    "RedisStore",
+    "RetryingStore",
+    "SQLStore",
     "SessionInfo",
     "Store",
     "StoreFeatures",
@@ -40,6 +46,9 @@ _MODULES = {
     "SQLStore": "wwauth_stores.sql",
     "MongoStore": "wwauth_stores.mongo",
     "ObjectStore": "wwauth_stores.object",
+    "MirroredStore": "wwauth_stores.mirrored",
+    "RedisStore": "wwauth_stores.redis",
+    "RetryingStore": "wwauth_stores.retrying",
     "open_store": "wwauth_stores.urls",
 }
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from wwauth._files import PRIVATE_DIR, remove_tree, sweep_temporaries, temporary_sibling
 from wwauth._threads import in_thread
 
-from ._local import check_path, new_private, new_target, open_source, read_source
+from ._local import check_path, new_private, new_target, open_source, read_source, store_errors
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import BinaryIO
 
     from ._local import PrivateFile
 
+_log = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
+
+# What a crash left of a transfer is deleted by a later one; no transfer takes so long.
+_STALE_AFTER = 24 * 3600.0
 
 
 @asynccontextmanager
@@ -32,11 +39,11 @@ async def reading(path: str | os.PathLike[str]) -> AsyncIterator[AsyncIterator[b
         StoreError: It could not be read to its end, or changed meanwhile.
     """
     source_path = check_path(path, what="the archive to save")
-    async with _entered(open_source(source_path)) as source:
-        yield _chunks(source)
+    async with entered(open_source(source_path)) as source, aclosing(_chunks(source)) as chunks:
+        yield chunks
 
 
-async def _chunks(source: BinaryIO) -> AsyncIterator[bytes]:
+async def _chunks(source: BinaryIO) -> AsyncGenerator[bytes, None]:
     chunks = read_source(source, lambda: None)
     while chunk := await in_thread(lambda _: next(chunks, b"")):
         yield chunk
@@ -52,7 +59,7 @@ async def writing(path: str | os.PathLike[str]) -> AsyncIterator[Callable[[bytes
         StoreError: It cannot be written; the message names the place.
     """
     target = check_path(path, what="the file to write")
-    async with _entered(_new_archive(target)) as file:
+    async with entered(_new_archive(target)) as file:
 
         async def write(data: bytes) -> int:
             return await in_thread(lambda _: file.write(data))
@@ -67,15 +74,49 @@ def _new_archive(target: Path) -> Iterator[PrivateFile]:
 
 
 @asynccontextmanager
-async def _entered(manager: AbstractContextManager[_T]) -> AsyncIterator[_T]:
+async def entered(manager: AbstractContextManager[_T]) -> AsyncIterator[_T]:
     """Enter and leave a context manager in threads; it is left, too, when its caller was cancelled while it was entered."""
-    entered: list[_T] = []
+    held: list[_T] = []
     try:
-        await in_thread(lambda _: entered.append(manager.__enter__()))
-        yield entered[0]
+        await in_thread(lambda _: held.append(manager.__enter__()))
+        yield held[0]
     except BaseException:
         kind, error, trace = sys.exc_info()
-        if not entered or not await in_thread(lambda _: manager.__exit__(kind, error, trace)):
+        if not held or not await in_thread(lambda _: manager.__exit__(kind, error, trace)):
             raise
     else:
         await in_thread(lambda _: manager.__exit__(None, None, None))
+
+
+@asynccontextmanager
+async def private_folder(
+    parent: Path, name: str, *, check: Callable[[], None] = lambda: None, cure: str = ""
+) -> AsyncIterator[Path]:
+    """
+    Yield a new hidden 0700 folder in `parent`, which is deleted at the end; what crashes have left of `name` goes, too.
+
+    `check` is called before, in the same thread; `cure` follows the place in the message of what goes wrong.
+    """
+    folder = temporary_sibling(parent / name)
+
+    def prepare() -> None:
+        check()
+        try:
+            sweep_temporaries(parent, name=name, older_than=_STALE_AFTER)
+        except OSError as error:
+            _log.warning("cannot delete what a crash left in %s: %s", parent, error)
+        with store_errors(f"make a temporary folder in {parent}{cure}"):
+            folder.mkdir(mode=PRIVATE_DIR)
+
+    def remove() -> None:
+        try:
+            remove_tree(folder)
+        except OSError as error:
+            # What the call did is done; a later call sweeps what is left.
+            _log.warning("the temporary %s could not be deleted: %s", folder, error)
+
+    try:
+        await in_thread(lambda _: prepare())
+        yield folder
+    finally:
+        await in_thread(lambda _: remove())

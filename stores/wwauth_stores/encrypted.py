@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import logging
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wwauth._age import load_identities, load_recipients
-from wwauth._files import PRIVATE_DIR, PRIVATE_FILE, remove_tree, sweep_temporaries, temporary_sibling
+from wwauth._files import PRIVATE_FILE
 from wwauth._names import check_session_name
 from wwauth._store import check_store, list_stored, takes_fence
 from wwauth._threads import Stop, in_thread
@@ -18,6 +17,7 @@ from wwauth.errors import ConfigurationError, DecryptionFailed, StoreError, Stor
 
 from ._cipher import decrypt, encrypt
 from ._local import check_path, check_target, new_private, new_target, open_source, read_source, store_errors
+from ._transfer import private_folder
 
 if TYPE_CHECKING:
     import os
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["EncryptedStore"]
-
-_log = logging.getLogger(__name__)
-
-# What a crash left of a transfer is deleted by a later one; no transfer takes so long.
-_STALE_AFTER = 24 * 3600.0
 
 
 class EncryptedStore(Store):
@@ -171,27 +166,9 @@ class EncryptedStore(Store):
     @asynccontextmanager
     async def _on_its_way(self, session: str, beside: Path, check: Callable[[], None]) -> AsyncIterator[Path]:
         """Yield the path of a new encrypted archive, in a folder of its own that is deleted at the end."""
-        parent = self._work_dir or beside
-        folder = temporary_sibling(parent / f"{session}.age")
-
-        def prepare(_: Stop) -> None:
-            check()
-            with store_errors(f"make a temporary folder in {parent} (work_dir= names another place)"):
-                sweep_temporaries(parent, name=f"{session}.age", older_than=_STALE_AFTER)
-                folder.mkdir(mode=PRIVATE_DIR)
-
-        def remove(_: Stop) -> None:
-            try:
-                remove_tree(folder)
-            except OSError as exc:
-                # What the call did is done; what is left is encrypted, and a later call sweeps it.
-                _log.warning("the temporary %s could not be deleted: %s", folder, exc)
-
-        try:
-            await in_thread(prepare)
+        cure = " (work_dir= names another place)"
+        async with private_folder(self._work_dir or beside, f"{session}.age", check=check, cure=cure) as folder:
             yield folder / "archive.age"
-        finally:
-            await in_thread(remove)
 
 
 class _Bytes:

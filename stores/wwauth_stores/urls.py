@@ -27,6 +27,7 @@ def open_store(url: str) -> Store:
     - `memory:`: a new `MemoryStore`, empty and shared with nobody;
     - `mongodb://user:password@host/database`, `mongodb+srv://…`: a `MongoStore`;
     - `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`: an `ObjectStore`;
+    - `redis://host:port/0`, `rediss://` (TLS), `unix:///path/of/redis.sock`: a `RedisStore`;
     - what else there is: what follows is for the `from_url` of the class, which says more.
 
     A scheme may name its driver after a plus sign. What the returned store opens, its `close()` closes.
@@ -131,4 +132,7 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "s3": ("wwauth_stores.object", "ObjectStore"),
     "gs": ("wwauth_stores.object", "ObjectStore"),
     "az": ("wwauth_stores.object", "ObjectStore"),
+    "redis": ("wwauth_stores.redis", "RedisStore"),
+    "rediss": ("wwauth_stores.redis", "RedisStore"),
+    "unix": ("wwauth_stores.redis", "RedisStore"),
 }

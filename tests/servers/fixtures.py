@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .mariadb import MariaDB
-from .postgresql import PostgreSQL
-from .mongodb import MongoDB
 from .azure import Azure
 from .gcs import GCS
+from .mariadb import MariaDB
+from .mongodb import MongoDB
+from .postgresql import PostgreSQL
+from .redis import Redis
 from .s3 import S3
 
 if TYPE_CHECKING:
@@ -38,3 +39,4 @@ mongodb = server_fixture(MongoDB)
 s3 = server_fixture(S3)
 azure = server_fixture(Azure)
 gcs = server_fixture(GCS)
+redis = server_fixture(Redis)

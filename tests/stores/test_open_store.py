@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wwauth.errors import ConfigurationError
-from wwauth.stores import FileSystemStore, MemoryStore, open_store
+from wwauth.stores import FileSystemStore, MemoryStore, RedisStore, open_store
 from wwauth_stores.urls import folder_of_file_url, redact_url
 
 SECRET = "hunter2"
@@ -63,6 +63,13 @@ def test_each_memory_store_is_a_new_one(url: str) -> None:
     assert first is not second
 
 
+@pytest.mark.parametrize("url", ["redis://localhost/1?ttl=60", "rediss://localhost", "unix:///run/redis.sock?db=1"])
+async def test_a_redis_url(url: str) -> None:
+    store = open_store(url)
+    assert isinstance(store, RedisStore)
+    await store.close()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -89,6 +96,11 @@ def test_each_memory_store_is_a_new_one(url: str) -> None:
         f"s3://bucket?region=us-east-1&allow_http={SECRET}",
         f"gs://bucket?service_account_key={SECRET}",
         f"az://container?account_name=a&account_key={SECRET}",
+        "redis:0",
+        f"redis+hiredis://:{SECRET}@host",
+        f"redis://:{SECRET}@host/database",
+        f"redis://:{SECRET}@host:port",
+        f"redis://host?password={SECRET}&no_such_option=1",
     ],
 )
 def test_a_wrong_url_is_named_with_the_cure(url: str) -> None:

@@ -9,7 +9,16 @@ from wwauth import AuthenticationNeeded, AuthStrategy, BackupStatus, Client, Cli
 from wwauth.backup import BackupEngine, BackupReport, RestoreReport, SnapshotReport, StoredGeneration, take_snapshot
 from wwauth.errors import SessionNotFound
 from wwauth.qr import svg_qr, terminal_qr
-from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore, SessionInfo, open_store
+from wwauth.stores import (
+    EncryptedStore,
+    FileSystemStore,
+    MemoryStore,
+    MirroredStore,
+    RedisStore,
+    RetryingStore,
+    SessionInfo,
+    open_store,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,6 +63,9 @@ async def remote() -> None:
     sealed = EncryptedStore(MemoryStore(), recipients=["age1…", Path("wwauth.key")], identities=[Path("wwauth.key")])
     assert_type(sealed.recipients, tuple[str, ...])
     RemoteAuth(store=sealed)
+    mirror = MirroredStore(RetryingStore(RedisStore.from_url("redis://localhost/0"), attempts=3), sealed)
+    assert_type(await mirror.repair(session="RemoteAuth-one"), list[str])
+    RemoteAuth(store=mirror)
 
 
 class OneFolder(AuthStrategy):
