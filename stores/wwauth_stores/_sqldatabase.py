@@ -132,7 +132,7 @@ class Database:
         async with AsyncExitStack() as held:
             # Without a limit of time: those who are ahead have theirs.
             if write:
-                await held.enter_async_context(self.flavor.writers())
+                await held.enter_async_context(self.flavor.writing(bulk=bulk))
             if bulk:
                 await held.enter_async_context(self._transfers)
             connection = await self._begun(doing, write=write)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from wwauth.errors import ConfigurationError, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
 from ._local import CHUNK
-from ._sqlite import DatabaseFile, write_lock
+from ._sqlite import DatabaseFile, writer_queue
 from ._sqlurl import sqlite_path
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Flavor:
     def check(self) -> None:
         """Look, after a commit, whether what was written is where a reader looks."""
 
-    def writers(self) -> AbstractAsyncContextManager[object]:
-        """Return what a writer holds while it writes, before it asks the database for anything."""
+    def writing(self, *, bulk: bool) -> AbstractAsyncContextManager[object]:  # noqa: ARG002 - for files
+        """Return what a writer holds while it writes, before it asks the database for anything; `bulk`: an archive."""
         return contextlib.nullcontext()
 
     async def begin(self, connection: AsyncConnection, *, write: bool) -> None:
@@ -145,8 +145,8 @@ class SQLite(Flavor):
     def check(self) -> None:
         self._file.check()
 
-    def writers(self) -> AbstractAsyncContextManager[object]:
-        return write_lock(self._file.path)
+    def writing(self, *, bulk: bool) -> AbstractAsyncContextManager[object]:
+        return writer_queue(self._file.path).turn(bulk=bulk)
 
     async def begin(self, connection: AsyncConnection, *, write: bool) -> None:
         # Left to itself, Python's module begins a transaction with the first change only, when it is too late for either.

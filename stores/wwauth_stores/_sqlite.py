@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -15,22 +15,39 @@ from wwauth.errors import StoreUnavailable
 from ._local import store_errors
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-_LOCKS: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Path, asyncio.Lock]] = WeakKeyDictionary()
 
-
-def write_lock(path: Path) -> asyncio.Lock:
+class WriterQueue:
     """
-    Return the lock for the writers of a database in this event loop, whichever store they use.
+    The writers of one database in one event loop, one at a time.
 
-    SQLite has one writer at a time; the others would ask again and again, and the unlucky one would give up.
+    SQLite has one writer; others would ask it again and again, and the unlucky one would give up. Whoever is quick, as the
+    renewal of a lease is, waits for one archive at most, however many there are to be saved.
     """
-    locks = _LOCKS.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    lock = locks.get(path)
-    if lock is None:
-        lock = locks[path] = asyncio.Lock()
-    return lock
+
+    def __init__(self) -> None:
+        self._archives = asyncio.Lock()
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self, *, bulk: bool) -> AsyncIterator[None]:
+        """Wait for the turn, and have it; `bulk`: for an archive."""
+        async with self._archives if bulk else nullcontext(), self._turn:
+            yield
+
+
+_QUEUES: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Path, WriterQueue]] = WeakKeyDictionary()
+
+
+def writer_queue(path: Path) -> WriterQueue:
+    """Return the queue for the writers of a database in this event loop, whichever store they use."""
+    queues = _QUEUES.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    queue = queues.get(path)
+    if queue is None:
+        queue = queues[path] = WriterQueue()
+    return queue
 
 
 class DatabaseFile:

@@ -257,6 +257,21 @@ async def test_tables_of_a_newer_version_are_left_alone(file: Path, archive: Pat
             await store.save(session="one", path=archive)
 
 
+async def test_a_renewal_does_not_wait_for_all_archives(file: Path, archive: Path) -> None:
+    stores = [SQLStore.from_url(f"sqlite:///{file}") for _ in range(4)]
+    try:
+        async with stores[0].lease(session="one", holder="me", ttl=60) as lease:
+            saves = [asyncio.ensure_future(store.save(session="one", path=archive)) for store in stores]
+            while not any(store._engine.sync_engine.pool.checkedout() for store in stores):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await lease.renew()
+            assert sum(save.done() for save in saves) <= 2
+            await asyncio.gather(*saves)
+    finally:
+        for store in stores:
+            await store.close()
+
+
 async def test_prefixes_keep_stores_apart(store: SQLStore, file: Path, archive: Path) -> None:
     await store.save(session="one", path=archive)
     async with SQLStore.from_url(f"sqlite:///{file}", table_prefix="other_") as other:
