@@ -62,6 +62,8 @@ class MariaDB(Server):
             "--bind-address=127.0.0.1",
             f"--socket={self.folder / 's'}",
             f"--pid-file={self.folder / 'pid'}",
+            # Its data goes with it: nothing is tidied up first.
+            "--innodb-fast-shutdown=2",
         ]
 
     def ready(self) -> bool:
