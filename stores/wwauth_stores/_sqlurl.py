@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wwauth.errors import ConfigurationError
 
-from ._driver import load
+from ._driver import is_loopback, load
 from .urls import redact_url
 
 if TYPE_CHECKING:
@@ -85,16 +84,8 @@ def is_remote(url: URL) -> bool:
     # A host may stand among the options, too, or several of them; none at all is this machine.
     named = url.query.get("host", ())
     hosts = [url.host or "", *((named,) if isinstance(named, str) else named)]
-    return not all(_is_local(host) for host in hosts if host)
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost" or host.startswith("/"):  # a folder of sockets
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    # One that begins with a slash is a folder of sockets.
+    return not all(host.startswith("/") or is_loopback(host) for host in hosts if host)
 
 
 def _driver(text: str, kind: str, named: str, extra: str) -> str:
