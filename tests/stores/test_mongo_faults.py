@@ -43,12 +43,14 @@ asyncio.run(main())
 """
 
 MEASURE = """
-import asyncio, resource, sys
+import asyncio, sys
 from pathlib import Path
 from wwauth.stores import MongoStore
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not resource.getrusage(): that of a new process begins with its parent's.
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
 async def main():
     url, layout, folder, size = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
@@ -167,10 +169,10 @@ async def test_what_a_killed_writer_left_is_deleted_an_hour_later(mongodb: Mongo
         assert out.read_bytes() == archive.read_bytes()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no peak")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
 @pytest.mark.parametrize("layout", ["wwauth", "wwebjs-mongo"])
 async def test_a_large_archive_passes_in_little_memory(mongodb: MongoDB, tmp_path: Path, layout: str) -> None:
-    assert await grown(mongodb, tmp_path, layout, 50 * MIB) < 40 * MIB
+    assert 0 < await grown(mongodb, tmp_path, layout, 50 * MIB) < 40 * MIB
 
 
 async def grown(mongodb: MongoDB, folder: Path, layout: str, size: int) -> int:
