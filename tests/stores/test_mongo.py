@@ -370,6 +370,12 @@ async def test_a_head_of_a_later_format_is_left_alone(store: MongoStore, databas
         await back(store, tmp_path)
     with pytest.raises(StoreError, match="a newer wwauth"):
         await store.delete(session="one")
+    with pytest.raises(StoreError, match="a newer wwauth"):
+        await store.save(session="one", path=tmp_path / "source.zip")
+    with pytest.raises(StoreError, match="a newer wwauth"):
+        await store.lease(session="one", holder="me", ttl=60).__aenter__()
+    (head,) = [head async for head in database["wwauth.sessions"].find()]
+    assert (head["format"], head["pending"], head["open"]) == (2, {}, 0)
 
 
 # The peer's layout --------------------------------------------------------------------------------------------------
