@@ -28,6 +28,8 @@ from wwauth.stores import EncryptedStore, MongoStore, open_store
 from wwauth.testing.store_contract import StoreContract
 from wwauth_stores._mongo_heads import Heads
 
+from ..unit.profiles import ORIGIN, make_profile
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
@@ -424,6 +426,23 @@ async def test_packs_are_refused_where_the_peer_reads(client: Any, tmp_path: Pat
         RemoteAuth(store=each, archive="whatsapp-web.js", data_path=tmp_path)
         BackupEngine(each, session="one", archive="whatsapp-web.js")
     RemoteAuth(store=MongoStore(client), data_path=tmp_path)
+
+
+async def test_a_login_of_the_peers_goes_on_in_packs(client: Any, tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "data" / "one")
+    theirs = BackupEngine(MongoStore(client, layout="wwebjs-mongo"), session="one", archive="whatsapp-web.js", origin=ORIGIN)
+    await theirs.save(profile)
+    store = MongoStore(client)
+    ours = BackupEngine(store, session="one", origin=ORIGIN)
+    restored = tmp_path / "there" / "one"
+    assert (await ours.restore(restored)).generation == 1
+    assert (await ours.save(restored)).generation == 2
+    assert (await ours.verify()).ok
+    assert [info.session async for info in store.list_sessions()] == ["one"]
+    assert len([info async for info in store.list_sessions(packs=True)]) == 2
+    await ours.delete()
+    assert [info async for info in store.list_sessions(packs=True)] == []
+    assert not await theirs.exists()
 
 
 def encrypted(store: MongoStore) -> EncryptedStore:
