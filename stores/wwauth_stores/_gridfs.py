@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from wwauth.errors import StoreError
+
 from ._local import CHUNK
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ class Bucket:
         digest, size, number = hashlib.sha256(), 0, 0
         batch: list[dict[str, object]] = []
         async for chunk in data:
+            if size % CHUNK:
+                raise StoreError(f"cannot {doing}: the archive could not be read in parts of {CHUNK} bytes")
             digest.update(chunk)
             size += len(chunk)
             batch.append({"_id": ObjectId(), "files_id": file, "n": number, "data": chunk})

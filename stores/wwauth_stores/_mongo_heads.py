@@ -46,6 +46,9 @@ LAST_WORD = 5.0
 
 _FORMAT = 1
 
+# A head that a newer version wrote is not touched.
+_OURS = {"format": {"$in": [None, _FORMAT]}}
+
 # Behind every character of a name.
 _LAST = "\x7f"
 
@@ -117,10 +120,10 @@ class Heads:
     async def begin(self, session: str, file: ObjectId, fence: int | None, doing: str) -> Head:
         """Take note of an upload; `LeaseLost`: the fence is not the newest one."""
         # Not twice, when the driver asks again after a connection broke.
-        found: dict[str, Any] = {"_id": session, f"pending.{file}": {"$exists": False}}
+        found: dict[str, Any] = {"_id": session, f"pending.{file}": {"$exists": False}, **_OURS}
         if fence is not None:
             found["fence"] = fence
-        change = {"$currentDate": {f"pending.{file}": True}, "$inc": {"open": 1}, "$set": {"format": _FORMAT}}
+        change = {"$currentDate": {f"pending.{file}": True}, "$inc": {"open": 1}, "$setOnInsert": {"format": _FORMAT}}
         while True:
             async with self._step(doing):
                 try:
@@ -247,9 +250,10 @@ class Heads:
         """Take the lease and return its fence; raises `in_use`."""
         doing = f"take the lease on session {session!r}"
         await self.prepare(doing)
-        free = {"_id": session, "$or": [{"holder": None}, {"holder": holder}, _RUN_OUT]}
+        free = {"_id": session, **_OURS, "$or": [{"holder": None}, {"holder": holder}, _RUN_OUT]}
         change = {
-            "$set": {"holder": holder, "ttl": _milliseconds(ttl), "format": _FORMAT},
+            "$set": {"holder": holder, "ttl": _milliseconds(ttl)},
+            "$setOnInsert": {"format": _FORMAT},
             "$currentDate": {"renewed": True},
             "$inc": {"fence": 1},
         }

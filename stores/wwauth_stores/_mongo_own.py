@@ -70,9 +70,9 @@ class OwnLayout:
             if old is not None:
                 await self._bucket.remove([old], doing)
                 await self._heads.bury(session, old, doing)
-            await self._tidy(head, head.pending[file], doing)
         except StoreError as error:
             _log.warning("session %s is saved, and what it replaces is not deleted yet: %s", session, error)
+        await self._tidy(head, head.pending[file], doing)
 
     async def find(self, session: str, doing: str) -> tuple[Bucket, StoredFile] | None:
         """Return the archive, and the bucket it is in; `Torn`: it was just replaced, or is damaged."""
@@ -95,9 +95,8 @@ class OwnLayout:
 
     async def list(self, prefix: str, doing: str) -> list[SessionInfo]:
         """Return what there is, the peer's too, in no order."""
-        found = {info.session: info for info in await self._peer.list(prefix, doing)}
-        found |= {info.session: info for info in await self._heads.all(prefix, doing)}
-        return list(found.values())
+        found = await self._heads.all(prefix, doing)
+        return found + await self._peer.list(prefix, doing, known={info.session for info in found})
 
     async def _give_up(self, session: str, file: ObjectId, doing: str) -> None:
         """Delete what a save that failed has written, unless it was committed after all."""
@@ -112,11 +111,14 @@ class OwnLayout:
     async def _tidy(self, head: Head, now: datetime, doing: str) -> None:
         """Delete what crashed writers left: of this session, and now and then of all of them."""
         heads = [head]
-        if self._tidied is None or time.monotonic() - self._tidied > GRACE.total_seconds():
-            self._tidied = time.monotonic()
-            heads += await self._heads.untidy(doing)
-        for untidy in heads:
-            await self._settle(untidy, now, doing)
+        try:
+            if self._tidied is None or time.monotonic() - self._tidied > GRACE.total_seconds():
+                self._tidied = time.monotonic()
+                heads += await self._heads.untidy(doing)
+            for untidy in heads:
+                await self._settle(untidy, now, doing)
+        except StoreError as error:
+            _log.warning("what crashed writers left is not deleted yet: %s", error)
 
     async def _settle(self, head: Head, now: datetime, doing: str) -> None:
         for file, since in head.pending.items():

@@ -22,7 +22,7 @@ from ._gridfs import Bucket, Torn
 from ._mongo_heads import GRACE, LAST_WORD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Container
 
     from ._gridfs import Step, StoredFile
     from ._lease import Leases
@@ -91,13 +91,14 @@ class PeerLayout:
         await bucket.remove(files, doing)
         await self._sweep(bucket, doing)
 
-    async def list(self, prefix: str, doing: str) -> list[SessionInfo]:
-        """Return what there is, in no order."""
+    async def list(self, prefix: str, doing: str, *, known: Container[str] = ()) -> list[SessionInfo]:
+        """Return what there is, in no order; not what is `known` already."""
         async with self._step(doing):
-            collections = await self._database.list_collection_names()
+            # Those that the user may read: the right to list all of them is not needed.
+            collections = await self._database.list_collection_names(authorizedCollections=True)
         found = []
         for session in filter(None, map(_session_of, collections)):
-            if not session.startswith(prefix):
+            if not session.startswith(prefix) or session in known:
                 continue
             try:
                 there = await self.find(session, doing)

@@ -55,6 +55,9 @@ _DENIED = {13, 11, 18, 8000}
 _FULL = {14031, 12501}
 
 
+_DAY = 24 * 3600
+
+
 class MongoStore(DriverStore):
     """
     Keeps archives in MongoDB, over pymongo's `AsyncMongoClient` or motor's `AsyncIOMotorClient`.
@@ -134,8 +137,12 @@ class MongoStore(DriverStore):
         """
         pymongo = load("pymongo", extra="mongodb", needed_by="MongoStore")
         scheme, colon, rest = str(url).partition(":")
+        options = {}
+        if "serverselectiontimeoutms" not in rest.lower() and isinstance(timeout, int | float) and 0 < timeout <= _DAY:
+            # Within the time of a step, so that the driver can still say why it found none.
+            options["serverSelectionTimeoutMS"] = int(timeout * 900)
         try:
-            client = pymongo.AsyncMongoClient(scheme.lower() + colon + rest)
+            client = pymongo.AsyncMongoClient(scheme.lower() + colon + rest, **options)
         except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
             # Not raised from it: what the driver cannot read may be a password.
             raise ConfigurationError(
@@ -243,7 +250,12 @@ class MongoStore(DriverStore):
 
     def _meaning(self, error: Exception) -> type[StoreError]:
         from pymongo.errors import ConfigurationError as WrongOption  # noqa: PLC0415 - loads the driver
-        from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError  # noqa: PLC0415 - as above
+        from pymongo.errors import (  # noqa: PLC0415 - as above
+            ConnectionFailure,
+            OperationFailure,
+            PyMongoError,
+            ServerSelectionTimeoutError,
+        )
 
         if isinstance(error, OperationFailure):
             codes = set(_codes(error))
@@ -251,11 +263,16 @@ class MongoStore(DriverStore):
                 return StoreFull
             if codes & _DENIED:
                 return StoreDenied
-        if isinstance(error, WrongOption):
+        # A server that refused a password is looked for again, in vain: the reason is with what is known of the servers.
+        if isinstance(error, WrongOption) or (isinstance(error, ServerSelectionTimeoutError) and self._refused()):
             return StoreDenied
         if isinstance(error, ConnectionFailure) or (isinstance(error, PyMongoError) and error.timeout):
             return StoreUnavailable
         return StoreError
+
+    def _refused(self) -> bool:
+        servers = self._client.topology_description.server_descriptions().values()
+        return any(getattr(server.error, "code", None) in _DENIED for server in servers)
 
     def _made(self, layout: Layout, database: Any, prefix: str) -> OwnLayout | PeerLayout:
         from ._mongo_own import OwnLayout  # noqa: PLC0415 - loads the driver

@@ -30,6 +30,7 @@ class MongoDB(Server):
     def __init__(self) -> None:
         super().__init__()
         self.external = os.environ.get(VARIABLE)
+        self.options: list[str] = []
         self._databases: list[str] = []
 
     @classmethod
@@ -46,14 +47,15 @@ class MongoDB(Server):
 
     def command(self) -> Sequence[str | Path]:
         where = ["--host", "127.0.0.1", "--port", str(self.port), "--storage-path", str(self.data)]
-        return [_PROGRAM, *where, "--cache-size", "2G", "--log-level", "WARNING"]
+        return [_PROGRAM, *where, "--cache-size", "2G", "--log-level", "WARNING", *self.options]
 
     def ready(self) -> bool:
         from pymongo import MongoClient
 
         where = self.external or f"mongodb://127.0.0.1:{self.port}/?serverSelectionTimeoutMS=500"
         with MongoClient[dict[str, object]](where) as client:
-            return bool(client.admin.command("ping")["ok"])
+            # Answered to everybody, also where users are asked for their passwords.
+            return bool(client.admin.command("hello")["ok"])
 
     def start(self) -> None:
         if self.external is None:

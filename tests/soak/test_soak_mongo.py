@@ -17,7 +17,7 @@ import pytest
 from ..stores.mongo_kills import kill_in_saves
 from ..stores.test_mongo import _collected, motor, motors  # noqa: F401 - fixtures
 from ..stores.test_mongo import pytestmark as ignored
-from ..stores.test_mongo_faults import grown, over_motor, over_pymongo, own_mongodb, store  # noqa: F401 - fixtures
+from ..stores.test_mongo_faults import grown, over_motor, over_pymongo, own_mongodb, retrying, store  # noqa: F401 - fixtures
 from .evidence import write_evidence
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ pytestmark = [
 MIB = 1024 * 1024
 
 
+@pytest.mark.parametrize("store", ["pymongo", "motor", "pymongo-retrying"], indirect=True)
 @pytest.mark.timeout(1800)
 async def test_after_each_kill_of_the_server_an_archive_that_was_saved_is_there(
     own_mongodb: MongoDB,  # noqa: F811 - as above
@@ -63,7 +64,7 @@ async def test_after_each_kill_of_the_server_an_archive_that_was_saved_is_there(
     assert error == ""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no peak")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
 @pytest.mark.timeout(600)
 async def test_500_megabytes_pass_in_as_little_memory_as_50(mongodb: MongoDB, tmp_path: Path) -> None:
     found = {layout: await grown(mongodb, tmp_path, layout, 500 * MIB) // MIB for layout in ("wwauth", "wwebjs-mongo")}

@@ -28,6 +28,8 @@ from wwauth.stores import EncryptedStore, MongoStore, open_store
 from wwauth.testing.store_contract import StoreContract
 from wwauth_stores._mongo_heads import Heads
 
+from ..unit.profiles import ORIGIN, make_profile
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
@@ -66,7 +68,8 @@ def motors(mongodb: MongoDB) -> Iterator[AsyncIOMotorClient[Any]]:
     for _ in range(_EXECUTOR._max_workers):
         _EXECUTOR.submit(together.wait)
     together.wait()
-    client = AsyncIOMotorClient[Any](mongodb.url("motor"))
+    # One driver repeats a write whose connection broke, the other one leaves that to its caller.
+    client = AsyncIOMotorClient[Any](mongodb.url("motor"), retryWrites=False)
     client.delegate.admin.command("ping")
     yield client
     client.close()
@@ -369,6 +372,12 @@ async def test_a_head_of_a_later_format_is_left_alone(store: MongoStore, databas
         await back(store, tmp_path)
     with pytest.raises(StoreError, match="a newer wwauth"):
         await store.delete(session="one")
+    with pytest.raises(StoreError, match="a newer wwauth"):
+        await store.save(session="one", path=tmp_path / "source.zip")
+    with pytest.raises(StoreError, match="a newer wwauth"):
+        await store.lease(session="one", holder="me", ttl=60).__aenter__()
+    (head,) = [head async for head in database["wwauth.sessions"].find()]
+    assert (head["format"], head["pending"], head["open"]) == (2, {}, 0)
 
 
 # The peer's layout --------------------------------------------------------------------------------------------------
@@ -417,6 +426,23 @@ async def test_packs_are_refused_where_the_peer_reads(client: Any, tmp_path: Pat
         RemoteAuth(store=each, archive="whatsapp-web.js", data_path=tmp_path)
         BackupEngine(each, session="one", archive="whatsapp-web.js")
     RemoteAuth(store=MongoStore(client), data_path=tmp_path)
+
+
+async def test_a_login_of_the_peers_goes_on_in_packs(client: Any, tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "data" / "one")
+    theirs = BackupEngine(MongoStore(client, layout="wwebjs-mongo"), session="one", archive="whatsapp-web.js", origin=ORIGIN)
+    await theirs.save(profile)
+    store = MongoStore(client)
+    ours = BackupEngine(store, session="one", origin=ORIGIN)
+    restored = tmp_path / "there" / "one"
+    assert (await ours.restore(restored)).generation == 1
+    assert (await ours.save(restored)).generation == 2
+    assert (await ours.verify()).ok
+    assert [info.session async for info in store.list_sessions()] == ["one"]
+    assert len([info async for info in store.list_sessions(packs=True)]) == 2
+    await ours.delete()
+    assert [info async for info in store.list_sessions(packs=True)] == []
+    assert not await theirs.exists()
 
 
 def encrypted(store: MongoStore) -> EncryptedStore:
