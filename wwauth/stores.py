@@ -43,12 +43,12 @@ _MODULES = {
     "EncryptedStore": "wwauth_stores.encrypted",
     "FileSystemStore": "wwauth_stores.filesystem",
     "MemoryStore": "wwauth_stores.memory",
-    "SQLStore": "wwauth_stores.sql",
+    "MirroredStore": "wwauth_stores.mirrored",
     "MongoStore": "wwauth_stores.mongo",
     "ObjectStore": "wwauth_stores.object",
-    "MirroredStore": "wwauth_stores.mirrored",
     "RedisStore": "wwauth_stores.redis",
     "RetryingStore": "wwauth_stores.retrying",
+    "SQLStore": "wwauth_stores.sql",
     "open_store": "wwauth_stores.urls",
 }
 
