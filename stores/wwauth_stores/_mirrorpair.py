@@ -36,6 +36,11 @@ class Found:
         return max(self.looks.values(), key=lambda look: look.record.version)
 
     @property
+    def gone(self) -> bool:
+        """It was deleted, or both say that they hold no archive."""
+        return self.newest.record.deleted or (self.error is None and not self.holders)
+
+    @property
     def holders(self) -> list[Side]:
         """Those with an archive, the newest first."""
         there = [side for side, look in self.looks.items() if look.present]

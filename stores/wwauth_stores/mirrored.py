@@ -118,11 +118,11 @@ class MirroredStore(Store):
             StoreUnavailable: No store answers, or one does not and the other has never held it.
         """
         found = await self._pair.look(_check_name(session))
-        if found.newest.record.deleted:
+        if found.gone:
             return False
         if not found.holders and found.error is not None:
             raise found.error
-        return bool(found.holders)
+        return True
 
     async def save(self, *, session: str, path: str | os.PathLike[str], fence: int | None = None) -> None:
         """
@@ -175,9 +175,9 @@ class MirroredStore(Store):
         async with self._locked(name), entered(new_target(target)) as temporary:
             for _ in range(_MOST_READS):
                 found = await self._pair.look(name)
-                if found.newest.record.deleted:
+                if found.gone:
                     await self._pair.bury(name, found)
-                    raise SessionNotFound(f"session {name!r} was deleted from {self!r}")
+                    raise SessionNotFound(f"{self!r} holds no session {name!r}")
                 got = await self._pair.read(name, found, temporary)
                 # What does not fit may be a save of another process that is under way: it is not meddled with.
                 if not got.bad or (await self._pair.look(name)).looks == found.looks:
@@ -278,7 +278,7 @@ class MirroredStore(Store):
             found = await self._pair.look(name)
             if found.error is not None:
                 raise found.error
-            if found.newest.record.deleted or not found.holders:
+            if found.gone:
                 return await self._pair.bury(name, found, strict=True)
             records = {look.record for look in found.looks.values()}
             if len(found.holders) == len(self._pair.sides) and len(records) == 1 and found.newest.record.version:

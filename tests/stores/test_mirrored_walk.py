@@ -132,7 +132,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=int(os.environ.get("WWAUTH_MIRROR_WALKS", "60")), deadline=None)
+@settings(max_examples=1000 if os.environ.get("WWAUTH_SOAK") == "1" else 60, deadline=None)
 @given(STEPS)
 def test_the_last_acknowledged_save_is_what_is_extracted(steps: list[Any]) -> None:
     async def go(folder: Path) -> None:
