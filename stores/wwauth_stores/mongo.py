@@ -129,7 +129,8 @@ class MongoStore(DriverStore):
         Return a store with a client of its own, which `close()` closes; nothing is connected yet.
 
         Args:
-            url: As MongoDB writes it: `mongodb://user:password@host:27017/database?options`, or `mongodb+srv://…`.
+            url: As MongoDB writes it: `mongodb://user:password@host:27017/database?options`, or `mongodb+srv://…`. `layout=`
+                may be one of its options, too.
             database: As for the class, and so are the others.
             bucket_prefix: See there.
             layout: See there.
@@ -141,6 +142,8 @@ class MongoStore(DriverStore):
         if "serverselectiontimeoutms" not in rest.lower() and isinstance(timeout, int | float) and 0 < timeout <= _DAY:
             # Within the time of a step, so that the driver can still say why it found none.
             options["serverSelectionTimeoutMS"] = int(timeout * 900)
+        address, layout = _take_layout(str(url), layout)
+        scheme, colon, rest = address.partition(":")
         try:
             client = pymongo.AsyncMongoClient(scheme.lower() + colon + rest, **options)
         except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
@@ -323,3 +326,12 @@ def _codes(error: Any) -> Iterable[int]:
             yield code
     if error.code is not None:
         yield error.code
+
+
+def _take_layout(url: str, layout: Any) -> tuple[str, Any]:
+    """Take the layout out of a URL's options, which the driver would not know; `layout` where it is not among them."""
+    address, mark, query = url.partition("?")
+    options = [option.partition("=") for option in query.split("&")]
+    layout = next((value for name, _, value in options if name == "layout"), layout)
+    query = "&".join("".join(option) for option in options if option[0] != "layout")
+    return (f"{address}{mark}{query}" if query else address), layout

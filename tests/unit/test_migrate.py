@@ -321,11 +321,8 @@ async def test_a_store_that_shows_the_source_is_not_taken_for_a_copy(source: Fil
 
 
 async def test_packs_are_not_brought_where_another_program_reads(source: FileSystemStore, profile: Path) -> None:
-    class Features:
-        listing = leases = encrypted = remote = packs = False
-
     class Plain(MemoryStore):
-        features = Features()  # type: ignore[assignment]
+        features = StoreFeatures(packs=False)
 
     await save_some(source, profile, 1)
     with pytest.raises(ConfigurationError, match="takes no packs"):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from .._store import takes_packs
 from .._threads import in_thread
-from ..abc import StoreFeatures
 from ..errors import ConfigurationError, LeaseLost, SessionCorrupted, SessionNotFound
 from ._stored import delete_session, look, read_back, recipients_digest, save_index, sweep
 from .archive import file_digest
@@ -106,7 +106,7 @@ class Migration:
             raise SessionCorrupted(
                 f"the target holds something damaged as {self._name!r} ({there.damage}): delete it there, or give another name"
             )
-        if stored.index is not None and not getattr(self._features(), "packs", True):
+        if stored.index is not None and not takes_packs(self.target.store):
             raise ConfigurationError(
                 f"the target takes no packs, and {self._session!r} lies in some: take its newest generation there with "
                 "`wwauth export --archive whatsapp-web.js` and `wwauth import`"
@@ -136,9 +136,6 @@ class Migration:
             f"the target has {self._name!r} already, and not the same: it was not touched; give this one another name (--as), "
             "or delete that one first"
         )
-
-    def _features(self) -> StoreFeatures:
-        return getattr(self.target.store, "features", StoreFeatures())
 
     async def _copy_plain(self, path: Path, stored: Stored, there: Stored) -> bool:
         digest = await in_thread(lambda stop: file_digest(path, check=stop.check))
