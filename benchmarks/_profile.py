@@ -106,7 +106,7 @@ class GrownProfile:
             yield live, send
         finally:
             await client.destroy()
-            await asyncio.to_thread(live.rename, self.path)
+            await asyncio.to_thread(self._take)
 
     def size(self) -> int:
         """Return the bytes that a backup of the profile takes now, open or closed."""

@@ -137,13 +137,12 @@ class MongoStore(DriverStore):
             timeout: See there.
         """
         pymongo = load("pymongo", extra="mongodb", needed_by="MongoStore")
-        scheme, colon, rest = str(url).partition(":")
+        address, layout = _take_layout(str(url), layout)
+        scheme, colon, rest = address.partition(":")
         options = {}
         if "serverselectiontimeoutms" not in rest.lower() and isinstance(timeout, int | float) and 0 < timeout <= _DAY:
             # Within the time of a step, so that the driver can still say why it found none.
             options["serverSelectionTimeoutMS"] = int(timeout * 900)
-        address, layout = _take_layout(str(url), layout)
-        scheme, colon, rest = address.partition(":")
         try:
             client = pymongo.AsyncMongoClient(scheme.lower() + colon + rest, **options)
         except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
