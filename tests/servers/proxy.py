@@ -16,12 +16,14 @@ class Proxy:
         strip: Headers that do not arrive, in small letters.
         lose: How many answers to a PUT whose path contains `losing` are not sent back: the request arrives, and then the
             connection ends.
+        refuse: With which status and words all requests are answered that would otherwise have been passed on.
     """
 
     def __init__(self, port: int) -> None:
         self.strip: set[str] = set()
         self.lose = 0
         self.losing = ""
+        self.refuse: tuple[int, str] | None = None
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -34,6 +36,13 @@ class Proxy:
 
             def handle_one(self) -> None:
                 data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if proxy.refuse is not None:
+                    status, words = proxy.refuse
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(words)))
+                    self.end_headers()
+                    self.wfile.write(b"" if self.command == "HEAD" else words.encode())
+                    return
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in proxy.strip}
                 connection = http.client.HTTPConnection("127.0.0.1", port)
                 try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..stores.mongo_kills import kill_in_saves
+from ..stores.killing import kill_in_saves
 from ..stores.test_mongo import _collected, motor, motors  # noqa: F401 - fixtures
 from ..stores.test_mongo import pytestmark as ignored
 from ..stores.test_mongo_faults import grown, over_motor, over_pymongo, own_mongodb, retrying, store  # noqa: F401 - fixtures

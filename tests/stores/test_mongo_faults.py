@@ -16,7 +16,7 @@ from tests.servers.mongodb import MongoDB
 from wwauth.errors import StoreDenied, StoreUnavailable
 from wwauth.stores import MongoStore
 
-from .mongo_kills import kill_in_saves
+from .killing import kill_in_saves
 from .test_mongo import _collected, database_of, motor, motors, pytestmark  # noqa: F401 - fixtures, and what is ignored
 
 if TYPE_CHECKING:

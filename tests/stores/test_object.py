@@ -23,6 +23,7 @@ from wwauth.errors import (
     SessionNotFound,
     StoreDenied,
     StoreError,
+    StoreFull,
     StoreUnavailable,
 )
 from wwauth.stores import ObjectStore
@@ -30,6 +31,7 @@ from wwauth.testing.store_contract import StoreContract
 
 from ..servers.base import free_port
 from ..servers.proxy import Proxy
+from .test_filesystem_faults import small_disk  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -552,7 +554,44 @@ def proxy(s3: S3) -> Iterator[Proxy]:
 
 @pytest.fixture
 def by_proxy(s3: S3, proxy: Proxy, request: pytest.FixtureRequest) -> str:
-    return s3.url(request.node.name).replace(f"%3A{s3.port}", f"%3A{proxy.port}")
+    return s3.url(request.node.originalname).replace(f"%3A{s3.port}", f"%3A{proxy.port}")
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "meaning"),
+    [
+        (401, "", StoreDenied),
+        (403, f"<Error><Code>SignatureDoesNotMatch</Code><Given>{SECRET}</Given></Error>", StoreDenied),
+        (400, "<Error><Code>ExpiredToken</Code></Error>", StoreDenied),
+        (403, "<Error><Code>QuotaExceeded</Code></Error>", StoreFull),
+        (507, "<Error><Code>XMinioStorageFull</Code></Error>", StoreFull),
+        (400, "<Error><Code>InvalidRequest</Code></Error>", StoreError),
+        (500, "<Error><Code>InternalError</Code></Error>", StoreUnavailable),
+        (503, "<Error><Code>SlowDown</Code></Error>", StoreUnavailable),
+        (429, "", StoreUnavailable),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else "",
+)
+async def test_what_a_refusal_means(
+    proxy: Proxy, by_proxy: str, archive: Path, tmp_path: Path, status: int, words: str, meaning: type[StoreError]
+) -> None:
+    large = write(tmp_path / "large.zip", size=6 * MIB)
+    async with hasty(by_proxy) as store:
+        proxy.refuse = status, words
+        for source in (archive, large):
+            with pytest.raises(StoreError) as caught:
+                await store.save(session="one", path=source)
+            assert (caught.type, SECRET in str(caught.value)) == (meaning, False)
+
+
+async def test_a_full_disk_leaves_the_old_archive(small_disk: Path, archive: Path, endless: Path) -> None:  # noqa: F811
+    store = ObjectStore.from_url(small_disk.as_uri())
+    await store.save(session="one", path=archive)
+    with pytest.raises(StoreFull, match="make room"):
+        await store.save(session="one", path=endless)
+    assert await holds(store, archive)
+    await store.save(session="one", path=archive)
+    assert len([path for path in small_disk.rglob("*") if path.is_file()]) == 3
 
 
 async def test_an_answer_that_was_lost_is_no_failure(proxy: Proxy, by_proxy: str, archive: Path) -> None:
