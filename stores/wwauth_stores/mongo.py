@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,7 +17,7 @@ from wwauth.errors import (
     StoreUnavailable,
 )
 
-from ._driver import DriverStore, load
+from ._driver import DriverStore, is_loopback, load
 from ._lease import StoreLease
 from ._local import check_path, check_prefix
 from ._transfer import reading, writing
@@ -112,7 +111,7 @@ class MongoStore(DriverStore):
         self._client: Any = client
         self._layout = self._made(layout, chosen, bucket_prefix)
         own = layout == "wwauth"
-        remote = not all(map(_is_this_machine, hosts))
+        remote = not all(host.startswith("/") or is_loopback(host) for host in hosts)
         self.features = StoreFeatures(listing=True, leases=own, packs=own, remote=remote)  # type: ignore[misc]
 
     @classmethod
@@ -308,13 +307,6 @@ def _hosts(client: Any) -> dict[str, str]:
     """Return the hosts that the client was told of, each with how it is written."""
     addresses: Iterable[tuple[str, int | None]] = client.topology_description.server_descriptions()
     return {host: host if port is None else f"{host}:{port}" for host, port in sorted(addresses, key=str)}
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.startswith("/")
 
 
 def _codes(error: Any) -> Iterable[int]:
