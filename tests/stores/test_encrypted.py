@@ -173,7 +173,7 @@ async def test_a_cancelled_extract_leaves_nothing(tmp_path: Path) -> None:
 
 
 LIMITED = """
-import asyncio, sys
+import asyncio, resource, sys
 from pathlib import Path
 from wwauth.errors import StoreError
 from wwauth.stores import EncryptedStore, MemoryStore
@@ -355,7 +355,7 @@ def test_a_missing_pyrage_names_the_extra(tmp_path: Path) -> None:
 
 
 MEMORY = """
-import asyncio, resource, sys
+import asyncio, sys
 from pathlib import Path
 from wwauth.stores import EncryptedStore, FileSystemStore
 folder, secret, public = Path(sys.argv[1]), *sys.argv[2:]
