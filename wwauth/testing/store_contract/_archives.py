@@ -11,7 +11,7 @@ import pytest
 
 from wwauth.errors import SessionNotFound
 
-from ._base import MIB, Hooks, extracted, new_archive, new_folder, some_bytes
+from ._base import MIB, Hooks, extracted, new_archive, new_folder, same, some_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,8 @@ class Archives(Hooks):
         """`save` stores the archive that lies at `path`, `extract` writes it to another `path`."""
         size = self.largest if size is None else size
         await store.save(session="RemoteAuth-a", path=new_archive(tmp_path, size))
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(size), "other bytes came back"
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(size), "reading once used the archive up"
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes(size)), "other bytes came back"
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes(size)), "reading once used the archive up"
 
     async def test_session_exists_says_what_was_saved(self, store: Store, tmp_path: Path) -> None:
         """`session_exists` tells whether an archive is stored under this name."""
@@ -40,7 +40,7 @@ class Archives(Hooks):
         """A reader sees the old archive or the new one: after a save, the new one, larger or smaller."""
         for seed, size in enumerate((1000, 10, MIB, 2 * MIB + 1, 0, 1)):
             await store.save(session="RemoteAuth-a", path=new_archive(tmp_path, size, seed=seed))
-            assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(size, seed=seed)
+            assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes(size, seed=seed))
 
     async def test_save_only_reads_the_source(self, store: Store, tmp_path: Path) -> None:
         """The file at `path` is only read, and is the caller's again when `save` returns."""
@@ -53,9 +53,11 @@ class Archives(Hooks):
         assert list(path.parent.iterdir()) == [path], "save left something beside the source"
 
         path.write_bytes(b"written over")
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(), "the store kept the caller's file, not a copy"
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes()), (
+            "the store kept the caller's file, not a copy"
+        )
         path.unlink()
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes()
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes())
 
     async def test_what_is_not_there_is_session_not_found(self, store: Store, tmp_path: Path) -> None:
         """`extract` of a missing name is `SessionNotFound`, and nothing is left at `path`."""
@@ -71,7 +73,7 @@ class Archives(Hooks):
         with pytest.raises(Exception):  # noqa: B017, PT011 - plug-ins raise what the system raises
             await store.extract(session="RemoteAuth-a", path=folder / "not there" / "out.zip")
         assert list(folder.iterdir()) == []
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes()
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes())
 
     @pytest.mark.skipif(os.name != "posix", reason="only POSIX systems have permission bits")
     async def test_an_extracted_archive_is_private(self, store: Store, tmp_path: Path) -> None:
@@ -92,4 +94,4 @@ class Archives(Hooks):
             with pytest.raises(SessionNotFound):
                 await store.extract(session="RemoteAuth-a", path=new_folder(tmp_path) / "out.zip")
         await store.save(session="RemoteAuth-a", path=new_archive(tmp_path, seed=2))
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(seed=2)
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes(seed=2))

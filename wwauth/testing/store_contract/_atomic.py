@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ._base import MIB, Hooks, check_size, extracted, listed, new_archive, new_folder, some_bytes
+from ._base import MIB, Hooks, check_size, extracted, listed, new_archive, new_folder, same, some_bytes
 from ._killed import Saver
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class AllOrNothing(Hooks):
         await store.save(session="RemoteAuth-a", path=new_archive(tmp_path))
         with pytest.raises(Exception):  # noqa: B017, PT011 - as above
             await store.save(session="RemoteAuth-a", path=path)
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(), "a failed save damaged the old archive"
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes()), "a failed save damaged the old archive"
 
     @pytest.mark.parametrize("moment", [0, 5, 50, 0.3, 0.7], ids=lambda moment: f"{moment} {_unit(moment)}")
     async def test_a_cancelled_save_leaves_old_or_new(self, store: Store, tmp_path: Path, moment: float) -> None:
@@ -57,7 +57,7 @@ class AllOrNothing(Hooks):
         assert got in (some_bytes(_OLD), some_bytes(_NEW, seed=2)), "a cancelled save left neither the old nor the new archive"
 
         await store.save(session="RemoteAuth-a", path=new_archive(tmp_path, seed=3))
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(seed=3)
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes(seed=3))
 
     async def test_a_killed_save_leaves_old_or_new(self, store: Store, tmp_path: Path) -> None:
         """`save` is all or nothing, also when its process is killed; a later save works and wins."""
@@ -79,7 +79,7 @@ class AllOrNothing(Hooks):
                 assert got in whole, f"a killed save left {len(got)} bytes that were never saved"
 
         await store.save(session="RemoteAuth-a", path=new_archive(tmp_path, seed=3))
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(seed=3)
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes(seed=3))
         if store.features.listing:
             found = await listed(store)
             assert set(found) == {"RemoteAuth-a"}, "what a killed save left is listed"

@@ -12,7 +12,7 @@ import pytest
 
 from wwauth.errors import SessionNotFound, StoreUnavailable, WWAuthError
 
-from ._base import Hooks, extracted, listed, new_archive, new_folder, some_bytes
+from ._base import Hooks, extracted, listed, new_archive, new_folder, same, some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +36,7 @@ class Ends(Hooks):
         await store.save(session="RemoteAuth-a", path=new_archive(tmp_path, size))
         other = await self.reopen(store)
         try:
-            assert await extracted(other, "RemoteAuth-a", tmp_path) == some_bytes(size)
+            assert same(await extracted(other, "RemoteAuth-a", tmp_path), some_bytes(size))
             await other.delete(session="RemoteAuth-a")
             assert await store.session_exists(session="RemoteAuth-a") is False
         finally:
@@ -48,7 +48,7 @@ class Ends(Hooks):
         other = await self.reopen(store)
         assert await other.session_exists(session="RemoteAuth-a") is True
         await other.close()
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes()
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes())
 
     async def test_close_may_be_repeated(self, store: Store, tmp_path: Path) -> None:
         """`close` is idempotent, whether the store was used or not."""

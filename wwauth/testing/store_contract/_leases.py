@@ -11,7 +11,7 @@ import pytest
 
 from wwauth.errors import ConfigurationError, LeaseLost, SessionInUse
 
-from ._base import MIB, Hooks, extracted, listed, need, new_archive, some_bytes
+from ._base import MIB, Hooks, extracted, listed, need, new_archive, same, some_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +103,7 @@ class Leases(Hooks):
             await _fenced(store).save(session="RemoteAuth-a", path=new_archive(tmp_path, seed=2), fence=old.fence)
         with pytest.raises(LeaseLost):
             await _fenced(store).delete(session="RemoteAuth-a", fence=old.fence)
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(), (
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes()), (
             "a writer who was overtaken changed the archive"
         )
         await _fenced(store).save(session="RemoteAuth-a", path=new_archive(tmp_path, seed=3), fence=new.fence)
@@ -126,7 +126,7 @@ class Leases(Hooks):
             (outcome,) = await asyncio.gather(late, return_exceptions=True)
         # It may have ended before the lease was taken.
         assert outcome is None or isinstance(outcome, LeaseLost), repr(outcome)
-        assert await extracted(store, "RemoteAuth-a", tmp_path) == some_bytes(seed=3), (
+        assert same(await extracted(store, "RemoteAuth-a", tmp_path), some_bytes(seed=3)), (
             "a paused holder wrote over its successor"
         )
 

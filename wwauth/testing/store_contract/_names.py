@@ -13,7 +13,7 @@ import pytest
 
 from wwauth.errors import ConfigurationError
 
-from ._base import Hooks, check_size, extracted, listed, need, new_archive, some_bytes
+from ._base import Hooks, check_size, extracted, listed, need, new_archive, same, some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -54,7 +54,7 @@ class Names(Hooks):
         left = dict(sources)
         for gone in _NEIGHBOURS:
             for name, path in left.items():
-                assert await extracted(store, name, tmp_path) == path.read_bytes(), f"{name} is damaged"
+                assert same(await extracted(store, name, tmp_path), path.read_bytes()), f"{name} is damaged"
             await store.delete(session=gone)
             del left[gone]
             assert await store.session_exists(session=gone) is False
@@ -67,9 +67,9 @@ class Names(Hooks):
         except ConfigurationError:
             pass
         else:
-            assert await extracted(store, "RemoteAuth-case", tmp_path) == some_bytes(seed=2)
+            assert same(await extracted(store, "RemoteAuth-case", tmp_path), some_bytes(seed=2))
             await store.delete(session="RemoteAuth-case")
-        assert await extracted(store, "RemoteAuth-Case", tmp_path) == some_bytes()
+        assert same(await extracted(store, "RemoteAuth-Case", tmp_path), some_bytes())
 
     async def test_every_allowed_name_works(self, store: Store, tmp_path: Path) -> None:
         """`session` consists of ASCII letters, digits, `_`, `-` and `.`, in up to 200 characters."""
@@ -79,7 +79,7 @@ class Names(Hooks):
         if store.features.listing:
             assert set(await listed(store)) == set(_SHAPES)
         for name, path in sources.items():
-            assert await extracted(store, name, tmp_path) == path.read_bytes(), f"{name} is damaged"
+            assert same(await extracted(store, name, tmp_path), path.read_bytes()), f"{name} is damaged"
             await store.delete(session=name)
             assert await store.session_exists(session=name) is False
 
