@@ -39,14 +39,13 @@ class DriverStore(Store):
 
     Args:
         place: Where it keeps archives, for messages and the repr: no password is in it.
-        owned: The store opened its client itself, and closes it.
         timeout: For how many seconds one step (a query, a chunk) may take.
     """
 
-    def __init__(self, place: str, *, owned: bool, timeout: float) -> None:
+    def __init__(self, place: str, *, timeout: float) -> None:
         check_timeout(timeout)
         self._place = place
-        self._owned = owned
+        self._owned = False
         self._timeout = timeout
         self._closed = False
 
@@ -67,6 +66,11 @@ class DriverStore(Store):
             self._closed = True
             if self._owned:
                 await self._close_client()
+
+    def _owning(self) -> Self:
+        """Return this store, whose client is its own from now on: `close()` closes it."""
+        self._owned = True
+        return self
 
     async def _close_client(self) -> None:
         raise NotImplementedError

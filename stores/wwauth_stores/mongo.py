@@ -107,7 +107,7 @@ class MongoStore(DriverStore):
             )
         chosen = _database(client, database)
         hosts = _hosts(client)
-        super().__init__(f"mongodb://{','.join(hosts.values())}/{chosen.name}", owned=False, timeout=timeout)
+        super().__init__(f"mongodb://{','.join(hosts.values())}/{chosen.name}", timeout=timeout)
         self._client: Any = client
         self._layout = self._made(layout, chosen, bucket_prefix)
         own = layout == "wwauth"
@@ -150,9 +150,7 @@ class MongoStore(DriverStore):
                 f"invalid store URL {redact_url(str(url))!r} ({type(error).__name__}): write mongodb://user:password@host:27017/"
                 f"database?options; in user and password, a character such as / : @ is written with a percent sign"
             ) from None
-        store = cls(client, database=database, bucket_prefix=bucket_prefix, layout=layout, timeout=timeout)
-        store._owned = True
-        return store
+        return cls(client, database=database, bucket_prefix=bucket_prefix, layout=layout, timeout=timeout)._owning()
 
     async def session_exists(self, *, session: str) -> bool:
         """

@@ -75,7 +75,7 @@ class ObjectStore(DriverStore):
     def __init__(self, obstore_store: Any, *, prefix: str = "", layout: str = "wwauth", timeout: float = 30) -> None:
         obstore = load("obstore", extra="object", needed_by="ObjectStore")
         name, remote = name_of(obstore, obstore_store, prefix)
-        super().__init__(name, owned=False, timeout=timeout)
+        super().__init__(name, timeout=timeout)
         if layout not in _LAYOUTS:
             raise ConfigurationError(f"invalid layout {layout!r}: use {' or '.join(map(repr, _LAYOUTS))}")
         self._plain = layout != "wwauth"
@@ -100,9 +100,7 @@ class ObjectStore(DriverStore):
         """
         obstore = load("obstore", extra="object", needed_by="ObjectStore")
         client, prefix, own = open_client(obstore, url, options, {"layout": layout, "timeout": timeout})
-        store = cls(client, prefix=prefix, **own)
-        store._owned = True
-        return store
+        return cls(client, prefix=prefix, **own)._owning()
 
     async def session_exists(self, *, session: str) -> bool:
         """

@@ -112,7 +112,7 @@ class RedisStore(DriverStore):
             raise ConfigurationError("this client has decode_responses=True, and archives are no text: give one without it")
         if not isinstance(key_prefix, str) or not key_prefix.isprintable() or "{" in key_prefix or "}" in key_prefix:
             raise ConfigurationError(f"invalid key_prefix {key_prefix!r}: use printable text without braces")
-        super().__init__(place_of(client), owned=False, timeout=timeout)
+        super().__init__(place_of(client), timeout=timeout)
         self._client: Any = client
         self._keys = Keys(key_prefix)
         self._ttl = "" if ttl is None else str(round(_check_ttl(ttl) * 1000))
@@ -150,9 +150,7 @@ class RedisStore(DriverStore):
                 f"invalid store URL {redact_url(url)!r}: redis-py does not take it ({problem}); look at its options"
             )
         settings: dict[str, Any] = {"key_prefix": key_prefix, "ttl": ttl, "timeout": timeout, **own}
-        store = cls(client, **settings)
-        store._owned = True
-        return store
+        return cls(client, **settings)._owning()
 
     async def session_exists(self, *, session: str) -> bool:
         """

@@ -78,7 +78,7 @@ class SQLStore(DriverStore):
         sqlalchemy = load("sqlalchemy.ext.asyncio", extra="sqlite", needed_by="SQLStore")
         if not isinstance(engine, sqlalchemy.AsyncEngine):
             raise ConfigurationError(f"invalid engine of type {type(engine).__name__}: make one with create_async_engine()")
-        super().__init__(place(engine.url), owned=False, timeout=timeout)
+        super().__init__(place(engine.url), timeout=timeout)
         # Loaded here, so that the class can be imported where SQLAlchemy is not installed.
         from ._sqldatabase import Database  # noqa: PLC0415
         from ._sqllease import SQLLeases  # noqa: PLC0415
@@ -104,9 +104,7 @@ class SQLStore(DriverStore):
             ConfigurationError: It is no such URL; no password is in the message.
             MissingDependency: The driver is not installed; the message names the extra.
         """
-        store = cls(new_engine(url), table_prefix=table_prefix, timeout=timeout)
-        store._owned = True
-        return store
+        return cls(new_engine(url), table_prefix=table_prefix, timeout=timeout)._owning()
 
     async def session_exists(self, *, session: str) -> bool:
         """
