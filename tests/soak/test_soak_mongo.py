@@ -17,7 +17,7 @@ import pytest
 from ..stores.killing import kill_in_saves
 from ..stores.test_mongo import _collected, motor, motors  # noqa: F401 - fixtures
 from ..stores.test_mongo import pytestmark as ignored
-from ..stores.test_mongo_faults import grown, over_motor, over_pymongo, own_mongodb, retrying, store  # noqa: F401 - fixtures
+from ..stores.test_mongo_faults import grown_in, over_motor, over_pymongo, own_mongodb, retrying, store  # noqa: F401 - fixtures
 from .evidence import write_evidence
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def test_after_each_kill_of_the_server_an_archive_that_was_saved_is_there(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
 @pytest.mark.timeout(600)
 async def test_500_megabytes_pass_in_as_little_memory_as_50(mongodb: MongoDB, tmp_path: Path) -> None:
-    found = {layout: await grown(mongodb, tmp_path, layout, 500 * MIB) // MIB for layout in ("wwauth", "wwebjs-mongo")}
+    found = {layout: await grown_in(mongodb, tmp_path, layout, 500 * MIB) // MIB for layout in ("wwauth", "wwebjs-mongo")}
     write_evidence(
         "store-mongodb-memory",
         what="growth of a process's peak of memory, in MiB, when an archive of 500 MiB is saved and extracted",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..stores.children import grown
 from ..stores.killing import kill_in_saves
-from ..stores.test_redis_faults import grown, store, url  # noqa: F401 - fixtures
+from ..stores.test_redis_faults import store, url  # noqa: F401 - fixtures
 from .evidence import write_evidence
 
 if TYPE_CHECKING:

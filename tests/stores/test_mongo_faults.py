@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from tests.servers.mongodb import MongoDB
 from wwauth.errors import StoreDenied, StoreUnavailable
 from wwauth.stores import MongoStore
 
+from .children import grown, save_in_another_process
 from .killing import kill_in_saves
 from .test_mongo import _collected, database_of, motor, motors, pytestmark  # noqa: F401 - fixtures, and what is ignored
 
@@ -32,46 +31,6 @@ SECRET = "hunter2"
 
 # A source without end, as far as a writer that is about to be killed can tell; sparse, so that it costs no disk.
 ENDLESS = 64 * 1024 * MIB
-
-SAVE = """
-import asyncio, sys
-from wwauth.stores import MongoStore
-
-async def main():
-    async with MongoStore.from_url(sys.argv[1]) as store:
-        await store.save(session="one", path=sys.argv[2])
-
-asyncio.run(main())
-"""
-
-MEASURE = """
-import asyncio, sys
-from pathlib import Path
-from wwauth.stores import MongoStore
-
-def peak():
-    # Not resource.getrusage(): that of a new process begins with its parent's.
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
-
-async def main():
-    url, layout, folder, size = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-    small, large, out = folder / "small", folder / "large", folder / "out"
-    small.write_bytes(b"a login")
-    with large.open("wb") as file:
-        for _ in range(size >> 20):
-            file.write(bytes(1 << 20))
-    async with MongoStore.from_url(url, layout=layout) as store:
-        for each in (small, large):
-            await store.save(session="one", path=each)
-            await store.extract(session="one", path=out)
-            if each is small:
-                before = peak()
-        assert out.stat().st_size == size
-        print(peak() - before)
-
-asyncio.run(main())
-"""
 
 
 @pytest.fixture
@@ -202,7 +161,7 @@ async def test_what_a_killed_writer_left_is_deleted_an_hour_later(mongodb: Mongo
         store = MongoStore(client)
         await store.save(session="one", path=archive)
         before = await chunks.count_documents({})
-        writer = _save_in_another_process(url, endless)
+        writer = save_in_another_process(url, endless)
         try:
             while await chunks.count_documents({}) < before + 8:
                 assert writer.poll() is None, "the writer ended by itself"
@@ -225,21 +184,9 @@ async def test_what_a_killed_writer_left_is_deleted_an_hour_later(mongodb: Mongo
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
 @pytest.mark.parametrize("layout", ["wwauth", "wwebjs-mongo"])
 async def test_a_large_archive_passes_in_little_memory(mongodb: MongoDB, tmp_path: Path, layout: str) -> None:
-    assert 0 < await grown(mongodb, tmp_path, layout, 50 * MIB) < 40 * MIB
+    assert 0 < await grown_in(mongodb, tmp_path, layout, 50 * MIB) < 40 * MIB
 
 
-async def grown(mongodb: MongoDB, folder: Path, layout: str, size: int) -> int:
-    """Return by how much the peak of a process's memory grows when an archive of `size` bytes goes there and back."""
-    command = [sys.executable, "-c", MEASURE, mongodb.url("memory"), layout, str(folder), str(size)]
-    process = await asyncio.create_subprocess_exec(*command, env=_environment(), stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return int(out)
-
-
-def _save_in_another_process(url: str, path: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SAVE, url, path], env=_environment())
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+async def grown_in(mongodb: MongoDB, folder: Path, layout: str, size: int) -> int:
+    url = mongodb.url("memory")
+    return await grown(f"{url}{'&' if '?' in url else '?'}layout={layout}", folder, size)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import secrets
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ import pytest
 from wwauth.errors import StoreDenied, StoreFull, StoreUnavailable
 from wwauth.stores import RedisStore
 
+from .children import grown, save_in_another_process
 from .killing import kill_in_saves
 
 if TYPE_CHECKING:
@@ -29,41 +28,6 @@ MIB = 1024 * 1024
 
 # A source without end, as far as a writer that is about to be killed can tell; sparse, so that it costs no disk.
 ENDLESS = 64 * 1024 * MIB
-
-SAVE = """
-import asyncio, sys
-from wwauth.stores import RedisStore
-asyncio.run(RedisStore.from_url(sys.argv[1]).save(session="one", path=sys.argv[2]))
-"""
-
-MEASURE = """
-import asyncio, sys
-from pathlib import Path
-from wwauth.stores import RedisStore
-
-def peak():
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
-
-async def main():
-    url, folder, size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    small, large, out = folder / "small", folder / "large", folder / "out"
-    small.write_bytes(b"a login")
-    with large.open("wb") as file:
-        for number in range(size >> 20):
-            file.write(number.to_bytes(1, "big") * (1 << 20) if number < 256 else bytes(1 << 20))
-    async with RedisStore.from_url(url) as store:
-        for each in (small, large):
-            await store.save(session="one", path=each)
-            await store.extract(session="one", path=out)
-            if each is small:
-                before = peak()
-        assert out.stat().st_size == size
-        print(peak() - before)
-        await store.delete(session="one")
-
-asyncio.run(main())
-"""
 
 
 @pytest.fixture
@@ -196,7 +160,7 @@ async def test_what_a_killed_writer_leaves_ends_by_itself(redis: Redis, store: R
     endless = archive.with_name("endless.zip")
     with endless.open("wb") as file:
         file.truncate(ENDLESS)
-    writer = _save_in_another_process(url, endless)
+    writer = save_in_another_process(url, endless)
     try:
         while not (left := set(redis.ask("KEYS", "*")) - keys) or int(redis.ask("HLEN", *left)) < 3:
             assert writer.poll() is None, "the writer ended by itself"
@@ -214,20 +178,3 @@ async def test_what_a_killed_writer_leaves_ends_by_itself(redis: Redis, store: R
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the peak of a process's own memory")
 async def test_a_large_archive_passes_in_little_memory(url: str, tmp_path: Path) -> None:
     assert await grown(url, tmp_path, 50 * MIB) < 30 * MIB
-
-
-async def grown(url: str, folder: Path, size: int) -> int:
-    """Return by how much the peak of a process's memory grows when an archive of `size` bytes goes there and back."""
-    command = [sys.executable, "-c", MEASURE, url, str(folder), str(size)]
-    process = await asyncio.create_subprocess_exec(*command, env=_environment(), stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return int(out)
-
-
-def _save_in_another_process(url: str, path: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SAVE, url, path], env=_environment())
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
