@@ -1,20 +1,23 @@
 """
-What a plug-in author implements: strategies and stores.
+What a plug-in author implements: strategies, stores, and stores of auth states.
 
-Both mirror whatsapp-web.js: an `AuthStrategy` has the hooks of its `BaseAuthStrategy`, a `Store` the four methods of
-the stores that `RemoteAuth` takes there, with an explicit `path` where the peer leaves the folder to guessing.
+The first two mirror whatsapp-web.js: an `AuthStrategy` has the hooks of its `BaseAuthStrategy`, a `Store` the four methods
+of the stores that `RemoteAuth` takes there, with an explicit `path` where the peer leaves the folder to guessing. An
+`AuthStateStore` keeps what Baileys' auth state consists of: the credentials and the signal keys of a socket login.
 """
 
 from __future__ import annotations
 
 import abc
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection, Mapping
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from pathlib import Path
     from types import TracebackType
@@ -22,7 +25,17 @@ if TYPE_CHECKING:
 
     from .client import Client
 
-__all__ = ["AuthStrategy", "AuthenticationNeeded", "Lease", "SessionInfo", "Store", "StoreFeatures"]
+__all__ = [
+    "CREDS",
+    "AuthStateStore",
+    "AuthStrategy",
+    "AuthenticationNeeded",
+    "Lease",
+    "RecordName",
+    "SessionInfo",
+    "Store",
+    "StoreFeatures",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,4 +266,73 @@ class Store(abc.ABC):
         raise ConfigurationError(f"{type(self).__name__} has no leases (session {session!r}, holder {holder!r}, ttl {ttl!r})")
 
     async def close(self) -> None:  # noqa: B027 - most stores open nothing
+        """Close what the store itself opened, never what it was given; idempotent."""
+
+
+class RecordName(NamedTuple):
+    """
+    The name of one record of an auth state, as Baileys has it in memory: nothing in it is escaped.
+
+    Attributes:
+        type: "pre-key", "session", "sender-key", …: any word, since Baileys adds to its list.
+        id: Which one of that type, exactly: what Baileys' file names run together is kept apart.
+    """
+
+    type: str
+    id: str
+
+
+CREDS = RecordName("creds", "")
+"""The record that holds a session's credentials."""
+
+
+class AuthStateStore(abc.ABC):
+    """
+    Keeps the credentials and the signal keys of socket logins. Four methods are all that a plug-in must write.
+
+    A session is a set of records. A record is a text, the one that Baileys would have written into a file, under a
+    `RecordName`; the credentials are the record `CREDS`. Stores do not look into texts, which are valid Unicode without
+    lone surrogates. `session` has passed wwauth's one gate for names, as a `Store`'s has.
+
+    "The store cannot be reached" is `StoreUnavailable`, never an empty answer: an answer without credentials would make a
+    new identity. An exception that is not a `WWAuthError` is taken for `StoreUnavailable` and raised from it.
+    """
+
+    @abc.abstractmethod
+    async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
+        """Return those of the records that there are, in one round trip; what is not there is absent."""
+
+    @abc.abstractmethod
+    async def write(self, *, session: str, changes: Mapping[RecordName, str | None]) -> None:
+        """
+        Replace records, and delete those whose new text is None, in one transaction.
+
+        When it returns, all of them are durable; when it raises, or the process dies, a reader sees all of them or none. To
+        delete what is not there is no error. A store whose `hold` another one overtook refuses, with `LeaseLost`, in the
+        same step.
+        """
+
+    @abc.abstractmethod
+    def records(self, *, session: str, type: str | None = None) -> AsyncIterator[tuple[RecordName, str]]:  # noqa: A002 - Baileys' word
+        """Iterate over all records of a session, or those of one type, in no particular order; none is no error."""
+
+    @abc.abstractmethod
+    async def delete(self, *, session: str) -> None:
+        """Delete all records of a session at once; one that is not there is no error."""
+
+    def list_sessions(self) -> AsyncIterator[str]:
+        """Iterate over the names of all sessions, sorted."""
+        raise ConfigurationError(f"{self!r} cannot list its sessions")
+
+    def hold(self, *, session: str) -> AbstractAsyncContextManager[None]:
+        """
+        Return what makes the caller the session's one holder while it is entered.
+
+        Entering raises `SessionInUse`, naming the holder, while another process or another state of this one holds the
+        session. It ends with its process, however that ends. The default holds nothing: then nobody sees a second holder.
+        """
+        del session
+        return nullcontext()
+
+    async def close(self) -> None:  # noqa: B027 - most have nothing open
         """Close what the store itself opened, never what it was given; idempotent."""

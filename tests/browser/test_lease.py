@@ -28,7 +28,7 @@ pytestmark = pytest.mark.browser
 PROGRAM = """
 import asyncio, sys
 from wwauth import Client, RemoteAuth
-from wwauth.backup import _holder
+from wwauth import _holder
 from wwauth.stores import FileSystemStore
 _holder._machine = lambda: "00000000"
 url, store, data_path, chromium, *args = sys.argv[1:]

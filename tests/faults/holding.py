@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wwauth.backup import BackupEngine, _holder
+from wwauth import _holder
+from wwauth.backup import BackupEngine
 from wwauth.backup.lease import LeaseKeeper
 from wwauth.errors import LeaseLost, SessionInUse, StoreError
 from wwauth.stores import FileSystemStore

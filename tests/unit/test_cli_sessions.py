@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wwauth.strategies._lock import ProfileLock
+from wwauth._lock import profile_lock
 from wwauth.strategies._marker import LoginMarker
 
 from .profiles import INDEXED_DB, make_profile
@@ -200,7 +200,7 @@ def test_sessions_are_migrated(run: Run, profile: Path, tmp_path: Path) -> None:
     assert answer(run(*again, "--json"))[0]["outcome"] == "copied"
 
     # A data path: what fails does not keep the others from their place.
-    lock = ProfileLock(tmp_path / ".wwebjs_auth" / "session-local")
+    lock = profile_lock(tmp_path / ".wwebjs_auth" / "session-local")
     lock.acquire()
     try:
         done = run("migrate", ".wwebjs_auth", "file:fourth", "--all")
@@ -349,7 +349,7 @@ def test_a_profile_without_a_login_is_not_saved(run: Run, profile: Path, tmp_pat
 
 
 def test_a_profile_that_a_client_works_on_is_left_to_it(run: Run, profile: Path) -> None:
-    lock = ProfileLock(profile)
+    lock = profile_lock(profile)
     lock.acquire()
     try:
         for command in ("backup", "restore"):

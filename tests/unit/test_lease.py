@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from wwauth._holder import end, lives, new_holder
 from wwauth.backup import BackupEngine
 from wwauth.backup import lease as lease_module
-from wwauth.backup._holder import end, lives, new_holder
 from wwauth.backup.lease import LeaseKeeper, has_leases
 from wwauth.errors import LeaseLost, SessionInUse, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore

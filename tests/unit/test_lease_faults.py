@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
-from wwauth.backup import BackupEngine, _holder
-from wwauth.backup._holder import lives, new_holder
+from wwauth import _holder
+from wwauth._holder import lives, new_holder
+from wwauth.backup import BackupEngine
 from wwauth.backup.lease import LeaseKeeper
 from wwauth.errors import LeaseLost, SessionCorrupted, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore

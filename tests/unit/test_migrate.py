@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyrage import x25519
 
+from wwauth._holder import end, new_holder
 from wwauth.abc import StoreFeatures
 from wwauth.backup import BackupEngine, DataPath, migrate_session
-from wwauth.backup._holder import end, new_holder
 from wwauth.backup._migration import PROBE
 from wwauth.errors import (
     ConfigurationError,

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .._clock import clock
+from .._holder import end, lives, new_holder
 from ..abc import StoreFeatures
 from ..errors import LeaseLost, SessionInUse, StoreUnavailable, WWAuthError
-from ._holder import end, lives, new_holder
 from ._remote import Remote
 
 if TYPE_CHECKING:

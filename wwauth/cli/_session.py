@@ -126,11 +126,11 @@ async def held(session: str, data_path: Path) -> AsyncIterator[Path]:
     Raises:
         SessionInUse: A client does; its holder is named.
     """
-    from ..strategies._lock import ProfileLock  # noqa: PLC0415 - for the commands on profiles alone
+    from .._lock import profile_lock  # noqa: PLC0415 - for the commands on profiles alone
 
     profile = data_path.absolute() / session
     with disk_errors(data_path):
-        lock = ProfileLock(profile)
+        lock = profile_lock(profile)
         try:
             await in_thread(lambda _: lock.acquire())
         except SessionInUse as exc:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._files import make_private_dir, remove_tree, sweep_temporaries, sync_dir, unused_name
+from .._lock import LoginLock, profile_lock
 from .._names import check_client_id
 from .._threads import in_thread
 from ..abc import AuthStrategy
 from ..backup import check_databases
 from ..backup.layout import browser_lives
 from ..errors import ConfigurationError, SessionCorrupted, WWAuthError
-from ._lock import ProfileLock, in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class ProfileStrategy(AuthStrategy):
         self.session = f"{self._prefix}-{self.client_id}" if self.client_id else self._prefix
         self._profile = self.user_data_dir = self.data_path / self.session
         self._rm_max_retries = rm_max_retries
-        self._lock: ProfileLock | None = None
+        self._lock: LoginLock | None = None
 
     async def before_browser_initialized(self) -> None:
         """Take the lock, clear away what a dead browser left, create the folder."""
@@ -83,7 +83,7 @@ class ProfileStrategy(AuthStrategy):
         """Take the lock; `destroy` and `logout` release it, which the client calls after a failed launch, too."""
         if self._lock is not None:
             return
-        lock = ProfileLock(self._profile)
+        lock = profile_lock(self._profile)
         lock.acquire()
         self._lock = lock
         # What a crash left of the notes beside the profile: of the holder's file and of the login's.
@@ -185,7 +185,7 @@ def _clear_singletons(profile: Path) -> None:
     host, _, pid = owner.rpartition("-")
     if browser_lives(profile):
         here = host == platform.node() and pid.isdigit()
-        raise in_use(profile, (f"{host}, pid {pid}", int(pid) if here else None))
+        raise profile_lock(profile).in_use((f"{host}, pid {pid}", int(pid) if here else None))
     _log.info("removing the lock that a browser of %s, pid %s, left in %s", host, pid, profile)
     for name in _SINGLETONS:
         (profile / name).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import secrets
 import uuid
 from pathlib import Path
 
-from .._processes import is_running, started
+from ._processes import is_running, started
 
 # "web-1, pid 4711 (3f9a2c1d.81723.5e6f7a8b)": the machine, when the process was started, and a token of its own.
 _HOLDER = re.compile(r"^.{1,100}, pid ([1-9][0-9]{0,9}) \(([0-9a-f]{8})\.([0-9]{1,20})\.[0-9a-f]{8}\)$")
