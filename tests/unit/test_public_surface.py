@@ -28,7 +28,17 @@ PUBLIC = {
         "WWAuthError",
         "__version__",
     ],
-    "wwauth.abc": ["AuthStrategy", "AuthenticationNeeded", "Lease", "SessionInfo", "Store", "StoreFeatures"],
+    "wwauth.abc": [
+        "CREDS",
+        "AuthStateStore",
+        "AuthStrategy",
+        "AuthenticationNeeded",
+        "Lease",
+        "RecordName",
+        "SessionInfo",
+        "Store",
+        "StoreFeatures",
+    ],
     "wwauth.errors": [
         "AuthTimeout",
         "AuthenticationFailed",
