@@ -18,8 +18,8 @@ from wwauth.errors import ConfigurationError, CredsCorrupted, StoreError, WWAuth
 from .._driver import CURES, check_timeout
 from .._local import check_path, store_errors
 from .._sqlite import DatabaseFile, sqlite_code
-from ._sqlitefile import SharedDatabase
 from ._sqliteschema import now
+from ._sqlitethreads import SharedDatabase
 
 if TYPE_CHECKING:
     import os
@@ -287,15 +287,14 @@ class _Changes:
 def _page(
     connection: sqlite3.Connection, session: str, kind: str | None, after: tuple[str, str] | None
 ) -> list[tuple[str, str, str]]:
-    statement = "SELECT k.type, k.id, k.value FROM wwauth_auth_keys k JOIN wwauth_auth_sessions s ON s.id = k.session_id WHERE s.name = ?"
-    values: list[str] = [session]
+    statement, values = _ALL, [session]
     if kind is not None:
-        statement += " AND k.type = ?"
+        statement += " AND type = ?"
         values.append(kind)
     if after is not None:
-        statement += " AND (k.type, k.id) > (?, ?)"
+        statement += " AND (type, id) > (?, ?)"
         values.extend(after)
-    return connection.execute(f"{statement} ORDER BY k.type, k.id LIMIT {_PAGE}", values).fetchall()
+    return connection.execute(f"{statement} ORDER BY type, id LIMIT {_PAGE}", values).fetchall()
 
 
 def _names(connection: sqlite3.Connection, after: str) -> list[str]:
