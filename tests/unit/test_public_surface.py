@@ -60,6 +60,7 @@ PUBLIC = {
         "StoreFull",
         "StoreUnavailable",
         "StrategyError",
+        "TransactionConflict",
         "WWAuthError",
         "WebVersionUnavailable",
     ],
