@@ -204,9 +204,11 @@ async def _guide(collection: Any, label: str, step: Step, place: str) -> GuideLa
         )
         if odd is not None:
             raise _doubt(place, f"an auth state in the guide's layout and documents of another kind ({_shape(odd)})", _APART)
-        plain = await collection.find_one({"_id": {"$regex": "^(sender-key-(?!memory-).*::|app-state-sync-key-.*/)"}}, {"_id": 1})
+        plain = await collection.find_one(
+            {"_id": {"$regex": "^(sender-key-(?!memory-).*::|app-state-sync-key-.*/)"}}, {"_id": 1}
+        )
         files = await collection.find_one(
-            {"_id": {"$regex": rf"^(sender-key-(?!memory-).*--\d+{re.escape(suffix)}$|app-state-sync-key-.*__)"}}, {"_id": 1}
+            {"_id": {"$regex": rf"^(sender-key-(?!memory-).*--\d+{re.escape(suffix)}$|app-state-sync-key-.*__)"}}
         )
     if plain is not None and files is not None:
         raise _doubt(place, "names of records in two forms, as in memory and as names of files", _APART)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from wwauth._names import check_session_name
 from wwauth.abc import AuthStateStore
-from wwauth.errors import ConfigurationError, CredsCorrupted, StoreError
+from wwauth.errors import ConfigurationError, StoreError
 
 from .._driver import DriverBase, load
 from .._mongoclient import hosts_of, is_client, meaning, open_client, safe_database, safe_options, take_option
@@ -17,7 +17,7 @@ from ._hold import holding
 from ._shared import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 
     from motor.motor_asyncio import AsyncIOMotorCollection
     from pymongo.asynchronous.collection import AsyncCollection
@@ -242,7 +242,7 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
                 self._layout = found
             return self._layout
 
-    async def _documents(self, which: dict[str, Any], doing: str) -> AsyncIterator[dict[str, Any]]:
+    async def _documents(self, which: dict[str, Any], doing: str) -> AsyncGenerator[dict[str, Any], None]:
         cursor = self._collection.find(which)
         try:
             while True:
@@ -268,8 +268,8 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
         client = getattr(getattr(given, "database", None), "client", None)
         if not is_client(client) or not isinstance(getattr(given, "name", None), str):
             raise ConfigurationError(
-                f"invalid collection of type {type(given).__name__}: give a collection of pymongo's AsyncMongoClient or motor's "
-                f"AsyncIOMotorClient, such as client['bot']['auth_state'], or a URL"
+                f"invalid collection of type {type(given).__name__}: give a collection of pymongo's AsyncMongoClient or "
+                f"motor's AsyncIOMotorClient, such as client['bot']['auth_state'], or a URL"
             )
         return given.with_options(**safe_options())
 
