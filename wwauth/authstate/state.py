@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..abc import AuthStateStore, RecordName
 
-    SaveCreds = Callable[[], Awaitable[None]]
+    SaveCreds = Callable[..., Awaitable[None]]
 
 
 class AuthenticationState:
@@ -64,9 +64,9 @@ class AuthenticationState:
     ) -> None:
         await self.close()
 
-    async def save_creds(self) -> None:
+    async def save_creds(self, *_: object) -> None:
         """
-        Make the credentials durable as they are now.
+        Make the credentials durable as they are now; a handler of `creds.update` by itself, whose arguments do not matter.
 
         Cheap to call with each message: calls that come while a write runs share the next one, and what is stored already
         is not written again. In a transaction of `keys` the credentials become part of its commit.
