@@ -363,7 +363,7 @@ async def test_the_cache_is_bounded(state: AuthenticationState, store: Watched) 
     assert store.reads == [["2"]]
     for wrong in (0, -1, True, 1.5, None):
         with pytest.raises(ConfigurationError, match="max_records"):
-            make_cacheable_signal_key_store(state.keys, max_records=wrong)
+            make_cacheable_signal_key_store(state.keys, max_records=wrong)  # type: ignore[arg-type]
 
 
 class Theirs:
