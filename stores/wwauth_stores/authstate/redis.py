@@ -186,8 +186,13 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
         if self._wanted != self._peer.name:
             names.update([self._own.session_of(key) async for key in self._keys(self._own.hashes())])
         if self._wanted != self._own.name:
-            peers = [key.decode().removesuffix(":auth") async for key in self._keys("*:auth")]
-            names.update(name for name in peers if is_session_name(name))
+            async for key in self._keys("*:auth"):
+                name = key.decode(errors="replace").removesuffix(":auth")
+                if is_session_name(name):
+                    async with self._step("list the sessions"):
+                        # Other programs may have other hashes of such a name.
+                        if await self._client.hexists(key, "creds"):
+                            names.add(name)
         for session in sorted(names):
             yield session
 
