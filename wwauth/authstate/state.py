@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._names import check_session_name
@@ -162,12 +163,17 @@ async def open_state(store: AuthStateStore, session: str, *, owned: bool) -> tup
 
 
 async def _new_creds(store: AuthStateStore, session: str) -> AuthenticationCreds:
-    async with aclosing(store.records(session=session)) as records:
+    records = store.records(session=session)
+    try:
         async for name, _ in records:
             raise CredsCorrupted(
                 f"the session {session!r} has keys (type {name.type!r}, for one) but no credentials, and a new identity would "
                 "end their login: bring the credentials back, or delete the session to link the device anew"
             )
+    finally:
+        # A generator may have a connection in its hands.
+        if isinstance(records, AsyncGenerator):
+            await records.aclose()
     return await in_thread(lambda _: init_auth_creds())
 
 
@@ -176,7 +182,7 @@ def _loaded(text: str, session: str) -> AuthenticationCreds:
         loaded = BufferJSON.loads(text)
     except ValueError:
         raise CredsCorrupted(
-            f"the credentials of {session!r} are no JSON ({len(text)} characters); they were left as they are: bring back a good copy"
+            f"the credentials of {session!r} are no JSON ({len(text)} characters) and stay so: bring back a good copy"
         ) from None
     check_creds(loaded)
     return AuthenticationCreds(loaded)
