@@ -66,9 +66,9 @@ class StoreFile:
             self._good = before
             return content
 
-    def write(self, content: Content, stop: Stop) -> None:
+    def write(self, content: Content, more: Mapping[str, Any], stop: Stop) -> None:
         """
-        Replace the file, durably and 0600; the one before becomes the backup where it is known to be whole.
+        Replace the file, durably and 0600, with entries and with what `more` there was; the one before becomes the backup.
 
         Raises:
             StoreFull, StoreDenied, StoreUnavailable: The old file stands.
@@ -78,7 +78,7 @@ class StoreFile:
                 make_private_dir(self.path.parent)
             with replacing(self.path) as temporary:
                 with temporary.open("wb") as file:
-                    file.writelines(_pieces(content, stop))
+                    file.writelines(_pieces(content, more, stop))
                 self._keep_old()
             self._good = self._identity()
 
@@ -136,18 +136,23 @@ class StoreFile:
         return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
-def _pieces(content: Content, stop: Stop) -> Iterable[bytes]:
+def _pieces(content: Content, more: Mapping[str, Any], stop: Stop) -> Iterable[bytes]:
     """Yield the file's bytes, an entry at a time: neither the memory nor the interpreter is held for all of it at once."""
     before = "{"
     for name, entries in content.items():
         yield f"{before}{BufferJSON.dumps(name)}:[".encode()
         for number, entry in enumerate(entries):
             stop.check()
-            text = BufferJSON.dumps(entry)
-            yield f"{',' if number else ''}{_BYTES.sub(_as_numbers, text)}".encode()
+            yield f"{',' if number else ''}{_text(entry)}".encode()
         yield b"]"
         before = ","
+    for name, value in more.items():
+        yield f",{BufferJSON.dumps(name)}:{_text(value)}".encode()
     yield b"}"
+
+
+def _text(value: object) -> str:
+    return _BYTES.sub(_as_numbers, BufferJSON.dumps(value))
 
 
 def _as_numbers(match: re.Match[str]) -> str:

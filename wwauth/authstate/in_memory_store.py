@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._threads import in_thread
-from ..errors import ConfigurationError, StoreUnavailable, WWAuthError
-from ._chatlog import ChatLog, part_of
+from ..errors import ConfigurationError, SessionCorrupted, StoreUnavailable, WWAuthError
+from ._chatlog import ChatLog, Entries, part_of
 from ._storefile import StoreFile
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class InMemoryStore(ChatLog):
     def __init__(self, max_messages_per_chat: int | None) -> None:
         super().__init__(max_messages_per_chat)
         # What else the file has, to be written back.
-        self._more: dict[str, list[tuple[Any, Any]]] = {}
+        self._more: dict[str, Any] = {}
         self._files: dict[Path, StoreFile] = {}
         self._saved: dict[Path, int] = {}
         self._saving = asyncio.Lock()
@@ -61,13 +62,15 @@ class InMemoryStore(ChatLog):
 
         Raises:
             StoreDenied, StoreUnavailable: The file is there and cannot be read; what is here stays.
+            SessionCorrupted: It is JSON, and no such store.
         """
         file = self._file(path)
         async with self._saving:
-            content = await in_thread(lambda _: _entries(file.read()))
-            for name in _NAMES:
-                entries: Entries = getattr(self, name)
-                entries.data = dict(content.pop(name, []))
+            content = dict(await in_thread(lambda _: file.read()))
+            maps = {name: _entries(content.pop(name, []), f"{name} of {file.path}") for name in _NAMES}
+            for name, entries in maps.items():
+                kept: Entries = getattr(self, name)
+                kept.data = entries
             self._more = content
             self.changed()
             self._saved[file.path] = self._revision
@@ -85,9 +88,9 @@ class InMemoryStore(ChatLog):
         file = self._file(path)
         async with self._saving:
             for attempt in range(_ATTEMPTS):
-                revision, content = self._revision, self._snapshot()
+                revision, content, more = self._revision, self._snapshot(), dict(self._more)
                 try:
-                    await in_thread(lambda stop, content=content: file.write(content, stop))  # type: ignore[misc]
+                    await in_thread(partial(file.write, content, more))
                 except RuntimeError as error:
                     # A map or a list, of those that came with events, was changed while it was encoded.
                     if attempt == _ATTEMPTS - 1:
@@ -99,7 +102,7 @@ class InMemoryStore(ChatLog):
                     return
 
     def autosave(self, path: str | os.PathLike[str], interval: float = 10.0) -> Autosave:
-        """Return what writes this store to a file every `interval` seconds when it changed: `async with` it, or `start()` it."""
+        """Return what writes this to a file every `interval` seconds when it changed; `async with` it, or `start()` it."""
         saving = Autosave(self, Path(os.path.abspath(path)), interval)  # noqa: PTH100 - resolves no links, as a file's name stands
         self._autosaves.append(saving)
         return saving
@@ -131,7 +134,7 @@ class InMemoryStore(ChatLog):
         """Return what is to be saved; entries are replaced and not changed, so that those of this moment can be shared."""
         messages = [(jid, list(found) if isinstance(found, list) else found) for jid, found in self.messages.data.items()]
         chats, contacts = list(self.chats.data.items()), list(self.contacts.data.items())
-        return {"chats": chats, "contacts": contacts, "messages": messages, **self._more}
+        return {"chats": chats, "contacts": contacts, "messages": messages}
 
 
 class Autosave:
@@ -214,16 +217,17 @@ def make_in_memory_store(*, max_messages_per_chat: int | None = 1000) -> InMemor
     return InMemoryStore(max_messages_per_chat)
 
 
-def _entries(content: Mapping[str, Any]) -> dict[str, list[tuple[Any, Any]]]:
-    """Return a file's parts as entries: of lists of pairs, of objects, and of lists of things that have an id."""
-    return {name: [_pair(entry) for entry in _listed(entries)] for name, entries in content.items()}
-
-
-def _listed(entries: Any) -> Iterable[Any]:
-    return entries.items() if isinstance(entries, Mapping) else entries if isinstance(entries, list) else ()
-
-
-def _pair(entry: Any) -> tuple[Any, Any]:
-    if isinstance(entry, list | tuple) and len(entry) == len(("id", "entry")):
-        return entry[0], entry[1]
-    return part_of(entry, "id"), entry
+def _entries(told: Any, what: str) -> dict[str, Any]:
+    """Return what is in a list of pairs, in an object, or in a list of things that have an id, as older stores wrote it."""
+    entries = told.items() if isinstance(told, Mapping) else told if isinstance(told, list) else [None]
+    found = dict[str, Any]()
+    for entry in entries:
+        match entry:
+            case [key, item]:
+                pass
+            case item:
+                key = part_of(item, "id")
+        if not isinstance(key, str):
+            raise SessionCorrupted(f"the {what} are no entries with ids: is it the file of another program?")
+        found[key] = item
+    return found
