@@ -46,6 +46,7 @@ class AuthStateKills:
         # What may be there, oldest first, and the step that the next worker begins with.
         self._possible = [Contents()]
         self._next = 1
+        self._identity = b""
         self._job: dict[str, Any] = {}
         self._begun = self._done = 0
         self._span, self._opening = 0.02, 0.05
@@ -137,6 +138,11 @@ class AuthStateKills:
             found = Contents(written_by(state), {type_: records for type_, records in keys.items() if records})
             if found.creds:
                 assert state.creds["accountSyncCounter"] == found.creds
+            identity = state.creds["signedIdentityKey"]["public"]
+        # Before anything was saved each start makes one of its own.
+        if self._possible[0] != Contents():
+            assert identity == self._identity, "another identity"
+        self._identity = identity
         assert found in self._possible, self._say(found)
         outcome = "nothing was on its way"
         if len(self._possible) > 1:

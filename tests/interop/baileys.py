@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from wwauth.authstate import UNDEFINED
+from wwauth.authstate.bufferjson import UNDEFINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -254,7 +254,8 @@ function describe(value) {
   if (typeof value === 'boolean') return ['boolean', value];
   if (typeof value === 'number') {
     const bytes = Buffer.alloc(8);
-    bytes.writeDoubleBE(value);
+    // A text has no -0, so that nobody who reads texts needs one.
+    bytes.writeDoubleBE(value === 0 ? 0 : value);
     return ['number', bytes.toString('hex')];
   }
   if (typeof value === 'string') return ['string', units(value)];

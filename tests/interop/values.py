@@ -8,7 +8,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
-from wwauth.authstate import UNDEFINED
+from wwauth.authstate.bufferjson import UNDEFINED
 
 if TYPE_CHECKING:
     import random
