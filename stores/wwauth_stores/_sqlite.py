@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from wwauth._disk import store_errors
 from wwauth._files import PRIVATE_DIR, PRIVATE_FILE
 from wwauth.errors import StoreUnavailable
-
-from ._local import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

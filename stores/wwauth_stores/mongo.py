@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from wwauth._disk import check_path
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth.abc import StoreFeatures
 from wwauth.errors import (
@@ -19,7 +20,7 @@ from wwauth.errors import (
 
 from ._driver import DriverStore, is_loopback, load
 from ._lease import StoreLease
-from ._local import check_path, check_prefix
+from ._local import check_prefix
 from ._transfer import reading, writing
 from .urls import redact_url
 
