@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_CURES: dict[type[StoreError], str] = {
+CURES: dict[type[StoreError], str] = {
     StoreUnavailable: "try again when it answers",
     StoreDenied: "mend its user's credentials or rights",
     StoreFull: "make room there",
@@ -96,10 +96,10 @@ class DriverStore(Store):
         except Exception as error:
             if bound.expired():
                 raise StoreUnavailable(
-                    f"cannot {doing} in {self._place}: no answer within {self._timeout:g} s; {_CURES[StoreUnavailable]}"
+                    f"cannot {doing} in {self._place}: no answer within {self._timeout:g} s; {CURES[StoreUnavailable]}"
                 ) from error
             kind = self._meaning(error)
-            raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {_CURES[kind]}") from error
+            raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {CURES[kind]}") from error
 
 
 def check_timeout(timeout: float) -> None:
