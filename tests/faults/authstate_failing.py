@@ -94,9 +94,9 @@ def look(
     **how: Any,
 ) -> Outcome:
     """Let a program do one thing in a folder, between `damage` and `repair`, and start once more; say what came of it."""
-    identity = identity_in(folder)
+    identity, before = identity_in(folder), contents(folder)
     damage()
-    before = contents(folder)
+    before |= {name: data for name, data in contents(folder).items() if data is not None}
     told = run(program, {"folder": str(folder), **job}, **how)
     repair()
     after = contents(folder)
@@ -114,7 +114,7 @@ def look(
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Return what Baileys' files hold, None for one that has not been made readable yet."""
+    """Return what Baileys' files hold, None for one that is not to be read."""
     return {path.name: path.read_bytes() if path.stat().st_mode & 0o400 else None for path in folder.glob("*.json")}
 
 

@@ -46,7 +46,7 @@ class AuthStateKills:
         # What may be there, oldest first, and the step that the next worker begins with.
         self._possible = [Contents()]
         self._next = 1
-        self._identity = b""
+        self._identity: bytes | None = None
         self._job: dict[str, Any] = {}
         self._begun = self._done = 0
         self._span, self._opening = 0.02, 0.05
@@ -140,9 +140,9 @@ class AuthStateKills:
                 assert state.creds["accountSyncCounter"] == found.creds
             identity = state.creds["signedIdentityKey"]["public"]
         # Before anything was saved each start makes one of its own.
-        if self._possible[0] != Contents():
-            assert identity == self._identity, "another identity"
-        self._identity = identity
+        if found != Contents():
+            assert self._identity in {None, identity}, "another identity"
+            self._identity = identity
         assert found in self._possible, self._say(found)
         outcome = "nothing was on its way"
         if len(self._possible) > 1:

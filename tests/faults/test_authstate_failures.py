@@ -57,9 +57,10 @@ def test_a_file_that_cannot_be_read_is_no_missing_one(scenario: failing.Scenario
     assert refused(outcome, "StoreDenied"), outcome
 
 
-def test_a_record_that_is_torn_is_no_missing_one(folder: Path) -> None:
+def test_a_record_that_is_torn_counts_as_missing_and_keeps_its_bytes(folder: Path) -> None:
     outcome = failing.torn_key(WWAUTH, folder)
-    assert refused(outcome, "SessionCorrupted"), outcome
+    assert refused(outcome, ""), outcome
+    assert outcome.found == 9
 
 
 @pytest.mark.parametrize("scenario", [failing.empty_creds, failing.torn_creds])

@@ -205,7 +205,7 @@ class Turns:
 async def test_fifty_turns_in_which_both_change_a_folder(baileys: Baileys, alice: Path, bob: Path) -> None:
     late = baileys("make", alice, bob)
     turns = Turns(baileys, alice, bob)
-    for number in range(1, 26):
+    for number in range(1, 51):
         await turns.of_baileys(number)
         await turns.of_wwauth(number)
     types = whole(baileys, alice)
@@ -213,9 +213,10 @@ async def test_fifty_turns_in_which_both_change_a_folder(baileys: Baileys, alice
     state, _ = await use_multi_file_auth_state(alice)
     async with state:
         assert verify_creds(state)
-    assert baileys("late", alice, bob, late) == "lost", "a key that waited through all turns"
     assert baileys("send", alice, bob, ["at the end"]) == [{"type": "msg", "text": "at the end"}]
     assert baileys("send", bob, alice, ["and back"]) == [{"type": "msg", "text": "and back"}]
+    # The last of all: libsignal takes up the old session with it, which is Baileys' own affair.
+    assert baileys("late", alice, bob, late) == "lost", "a key that waited through all turns"
 
 
 async def test_baileys_writes_what_wwauth_wrote_as_it_was(baileys: Baileys, alice: Path, bob: Path) -> None:
