@@ -47,7 +47,8 @@ class Outcome:
         message: Its words.
         found: How many of the records that it asked for it was given; None: it asked for none.
         changed: The names of Baileys' files that hold something else than before, or are gone, or are new.
-        lost: Those that held JSON before and hold none now.
+        torn: Those of them that are there and hold no JSON.
+        lost: Those of them that held JSON before and hold none now, or are gone.
         next_error: The kind of error that the next start is given; "": none.
         same_login: Whether the next start has the login that was there.
     """
@@ -56,6 +57,7 @@ class Outcome:
     message: str
     found: int | None
     changed: tuple[str, ...]
+    torn: tuple[str, ...]
     lost: tuple[str, ...]
     next_error: str
     same_login: bool
@@ -107,6 +109,7 @@ def look(
         message=told.get("message", ""),
         found=told.get("found"),
         changed=tuple(changed),
+        torn=tuple(name for name in changed if name in after and not is_json(after[name])),
         lost=tuple(name for name in changed if is_json(before.get(name)) and not is_json(after.get(name))),
         next_error=started["error"],
         same_login=started.get("identity") == identity,

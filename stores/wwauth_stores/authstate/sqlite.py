@@ -16,7 +16,7 @@ from wwauth.abc import CREDS, AuthStateStore, RecordName
 from wwauth.errors import ConfigurationError, CredsCorrupted, StoreError, WWAuthError
 
 from .._driver import CURES, check_timeout
-from .._local import check_path, store_errors
+from wwauth._disk import check_path, store_errors
 from .._sqlite import DatabaseFile, sqlite_code
 from ._sqliteschema import now
 from ._sqlitethreads import SharedDatabase
