@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wwauth.abc import CREDS, RecordName
+from wwauth.authstate import use_sql_auth_state
 from wwauth.errors import (
     ConfigurationError,
     CredsCorrupted,
@@ -24,11 +25,14 @@ from wwauth.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from wwauth.testing import AuthStateContract
 from wwauth_stores.authstate.sqlite import SQLiteAuthStateStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from wwauth.testing.auth_state_contract import OpenState
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="only POSIX systems have it")
 
@@ -45,6 +49,12 @@ def file(tmp_path: Path) -> Path:
 async def store(file: Path) -> AsyncIterator[SQLiteAuthStateStore]:
     async with SQLiteAuthStateStore(file) as store:
         yield store
+
+
+class TestContract(AuthStateContract):
+    @pytest.fixture
+    def open_state(self, file: Path) -> OpenState:
+        return lambda session: use_sql_auth_state(f"sqlite:///{file}", session)
 
 
 async def test_keeps_exactly_what_was_written(store: SQLiteAuthStateStore, file: Path) -> None:
