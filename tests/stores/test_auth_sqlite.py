@@ -97,7 +97,7 @@ async def test_reading_makes_nothing_and_a_session_without_records_is_none(store
 
 async def test_a_write_that_fails_takes_none_of_its_neighbours_with_it(store: SQLiteAuthStateStore) -> None:
     await store.write(session="one", changes={KEY: "old"})
-    with closing(sqlite3.connect(store._path)) as other:
+    with closing(sqlite3.connect(store.path)) as other:
         # What waits for it is one group.
         other.execute("BEGIN IMMEDIATE")
         names = [RecordName("session", str(n)) for n in range(60)]
