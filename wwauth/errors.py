@@ -15,6 +15,7 @@ Every error that wwauth raises, in one tree, split by what the caller can do abo
      ├── LeaseLost                               another holder took over: stop here
      ├── StrategyError                           mend the strategy: its own exception is the cause
      ├── SessionClosed                           the client was destroyed or disconnected; initialize() again
+     ├── TransactionConflict                     run the transaction once more: nothing of it was written
      ├── SessionNotFound         (LookupError)   link the device first
      ├── SessionCorrupted                        restore an older backup
      │    ├── DecryptionFailed                   bring the right key
@@ -54,6 +55,7 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "StrategyError",
+    "TransactionConflict",
     "WWAuthError",
     "WebVersionUnavailable",
 ]
@@ -152,6 +154,12 @@ class SessionClosed(WWAuthError):
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class TransactionConflict(WWAuthError):
+    """Two transactions on signal keys waited for each other; this one was rolled back."""
+
+    retryable = True
 
 
 class SessionNotFound(WWAuthError, LookupError):

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
+from wwauth._disk import store_errors
 from wwauth._files import PRIVATE_FILE, replacing, sweep_temporaries
 from wwauth._threads import Stop, in_thread
 from wwauth.errors import StoreUnavailable
 
 from ._lease import in_use, overtaken
-from ._local import store_errors, write_private
+from ._local import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

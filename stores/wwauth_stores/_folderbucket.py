@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wwauth._disk import store_errors
 from wwauth._files import PRIVATE_FILE, make_private_dir, replacing, sync_dir, sync_file
 from wwauth._threads import Stop, in_thread
 from wwauth.errors import ConfigurationError, StoreUnavailable
 
 from ._bucket import Bucket, Object
 from ._filelease import locked
-from ._local import store_errors, write_private
+from ._local import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wwauth._disk import store_errors
 from wwauth._names import MAX_SESSION
 from wwauth._store import list_stored, takes_fence
 from wwauth._threads import Stop, in_thread
 from wwauth.errors import DecryptionFailed, SessionCorrupted, SessionNotFound, StoreError, WWAuthError
 
-from ._local import open_source, read_source, store_errors, write_private
+from ._local import open_source, read_source, write_private
 from ._transfer import private_folder
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ import sys
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from wwauth._disk import check_path, store_errors
 from wwauth._files import PRIVATE_DIR, remove_tree, sweep_temporaries, temporary_sibling
 from wwauth._threads import in_thread
 
-from ._local import check_path, new_private, new_target, open_source, read_source, store_errors
+from ._local import new_private, new_target, open_source, read_source
 
 if TYPE_CHECKING:
     import os

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wwauth._age import load_identities, load_recipients
+from wwauth._disk import check_path, store_errors
 from wwauth._files import PRIVATE_FILE
 from wwauth._names import check_session_name
 from wwauth._store import check_store, list_stored, takes_fence
@@ -16,7 +17,7 @@ from wwauth.abc import Lease, SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, DecryptionFailed, StoreError, StoreUnavailable
 
 from ._cipher import decrypt, encrypt
-from ._local import check_path, check_target, new_private, new_target, open_source, read_source, store_errors
+from ._local import check_target, new_private, new_target, open_source, read_source
 from ._transfer import private_folder
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
+from wwauth._disk import check_path, store_errors
 from wwauth._files import make_private_dir, replacing, sweep_temporaries, sync_dir
 from wwauth._names import check_session_name, is_session_name, pack_name_parts
 from wwauth._threads import Stop, in_thread
@@ -18,7 +19,7 @@ from wwauth.errors import ConfigurationError, SessionNotFound, StoreUnavailable
 
 from ._filelease import FileLeases
 from ._lease import StoreLease
-from ._local import CHUNK, check_path, check_prefix, open_source, read_source, store_errors, write_private, write_target
+from ._local import CHUNK, check_prefix, open_source, read_source, write_private, write_target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator

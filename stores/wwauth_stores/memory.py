@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
+from wwauth._disk import check_path
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth._threads import Stop, in_thread
 from wwauth.abc import SessionInfo, Store, StoreFeatures
 from wwauth.errors import SessionNotFound
 
 from ._lease import StoreLease, in_use, overtaken
-from ._local import check_path, check_prefix, open_source, read_source, write_target
+from ._local import check_prefix, open_source, read_source, write_target
 
 if TYPE_CHECKING:
     import os

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from wwauth._disk import check_path
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth._store import check_store
 from wwauth.abc import Lease, SessionInfo, Store, StoreFeatures
 from wwauth.errors import ConfigurationError, SessionNotFound
 
-from ._local import check_path, check_prefix, new_target
+from ._local import check_prefix, new_target
 from ._mirrorpair import Found, Pair
 from ._mirrorside import Record, Side, digest_of, is_outage, is_sidecar, sidecar
 from ._transfer import entered

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from wwauth._disk import check_path
 from wwauth._names import check_session_name, is_session_name, pack_name_parts
 from wwauth.abc import SessionInfo, StoreFeatures
 from wwauth.errors import ConfigurationError, LeaseLost, SessionCorrupted, SessionNotFound, StoreError, StoreUnavailable
@@ -19,7 +20,7 @@ from ._bucket import Gone, meaning
 from ._driver import DriverStore, load
 from ._heads import Archive, Heads, archive_folder, head_key, head_session
 from ._lease import StoreLease
-from ._local import check_path, check_prefix
+from ._local import check_prefix
 from ._objectclient import bucket_of, name_of, open_client
 
 if TYPE_CHECKING:

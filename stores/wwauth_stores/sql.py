@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from wwauth._disk import check_path
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth.abc import SessionInfo, StoreFeatures
 from wwauth.errors import ConfigurationError, SessionCorrupted, SessionNotFound
 
 from ._driver import DriverStore, load
 from ._lease import StoreLease
-from ._local import check_path, check_prefix
+from ._local import check_prefix
 from ._sqlurl import is_remote, new_engine, place
 from ._transfer import reading, writing
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from wwauth._disk import store_errors
 from wwauth.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
-from wwauth_stores._local import CHUNK, open_source, read_source, store_errors
+from wwauth_stores._local import CHUNK, open_source, read_source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,202 @@
+"""The layers under a key store: records as they are kept, read from a store of texts or from somebody else's key store."""
+
+from __future__ import annotations
+
+import logging
+import marshal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .._threads import in_thread
+from ..abc import RecordName
+from ..errors import ConfigurationError, StoreUnavailable, WWAuthError
+from .bufferjson import UNDEFINED, BufferJSON
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+
+    from ..abc import AuthStateStore
+
+    Changes = Mapping[RecordName, "Record | None"]
+
+_log = logging.getLogger(__name__)
+
+# From so many records on, encoding and decoding them takes milliseconds, which the event loop does not give.
+_MANY = 200
+
+
+class Record:
+    """
+    A value that nobody can change: each `value()` is a copy of its own.
+
+    Made from the text that a store keeps, or from the value that a caller sets. Decoded once; after that, copies come from
+    the interpreter's own serialisation, which is several times as fast as JSON and never leaves the process.
+    """
+
+    __slots__ = ("_packed", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text: str | None = text
+        self._packed: bytes | None = None
+
+    def __repr__(self) -> str:
+        return "Record(…)"
+
+    @property
+    def text(self) -> str:
+        """The text to keep."""
+        text = self._text
+        return BufferJSON.dumps(self.value()) if text is None else text
+
+    def value(self) -> Any:
+        """Return the value; `ConfigurationError`: the text is no JSON."""
+        if self._packed is None:
+            value = BufferJSON.loads(self.text)
+            self._packed = marshal.dumps(value)
+            self._text = None
+            return value
+        return marshal.loads(self._packed)  # noqa: S302 - what this object packed itself
+
+
+class Records(Protocol):
+    """What a layer does: bulk reads and all-or-nothing writes of records."""
+
+    async def read(self, names: Collection[RecordName]) -> dict[RecordName, Record]:
+        """Return those that there are."""
+
+    async def write(self, changes: Changes, *, creds: bool = False) -> None:
+        """Replace and delete, all or nothing, durable at return; `creds`: with the credentials as they are then."""
+
+    async def names(self, type: str | None = None) -> list[RecordName]:  # noqa: A002 - Baileys' word
+        """Return the names of all records, or of those of one type, without the credentials."""
+
+    def subscribe(self, written: Callable[[Changes], None]) -> None:
+        """Have `written` called with each write once it is durable."""
+
+
+class StoredRecords:
+    """
+    The records of one session in an `AuthStateStore`.
+
+    Args:
+        write: How a state writes: it knows whether the credentials go with it.
+    """
+
+    def __init__(
+        self, store: AuthStateStore, session: str, write: Callable[[dict[RecordName, str | None], bool], Awaitable[None]]
+    ) -> None:
+        self._store = store
+        self._session = session
+        self._write = write
+        self._subscribers: list[Callable[[Changes], None]] = []
+
+    async def read(self, names: Collection[RecordName]) -> dict[RecordName, Record]:
+        """Return those that there are."""
+        with plugin_errors(f"read the keys of {self._session!r}"):
+            found = await self._store.read(session=self._session, names=names)
+        return {name: Record(text) for name, text in found.items()}
+
+    async def write(self, changes: Changes, *, creds: bool = False) -> None:
+        """Replace and delete in one transaction of the store, and tell the subscribers."""
+        texts = {name: None if record is None else record.text for name, record in changes.items()}
+        await self._write(texts, creds)
+        for written in self._subscribers:
+            written(changes)
+
+    async def names(self, type: str | None = None) -> list[RecordName]:  # noqa: A002 - Baileys' word
+        """Return the names of all records, or of those of one type, without the credentials."""
+        with plugin_errors(f"list the keys of {self._session!r}"):
+            found = [name async for name, _ in self._store.records(session=self._session, type=type)]
+        return [name for name in found if name.type != "creds"]
+
+    def subscribe(self, written: Callable[[Changes], None]) -> None:
+        """Have `written` called with each write once it is durable."""
+        self._subscribers.append(written)
+
+
+class ForeignRecords:
+    """The records of a key store that somebody else wrote: any object with Baileys' `get` and `set`."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def read(self, names: Collection[RecordName]) -> dict[RecordName, Record]:
+        """Return those that there are: one `get` for each type."""
+        wanted: dict[str, list[str]] = {}
+        for name in names:
+            wanted.setdefault(name.type, []).append(name.id)
+        found: dict[RecordName, Record] = {}
+        for kind, ids in wanted.items():
+            values = await self._store.get(kind, ids)
+            found.update({RecordName(kind, id_): Record(BufferJSON.dumps(v)) for id_, v in values.items() if v is not None})
+        return found
+
+    async def write(self, changes: Changes, *, creds: bool = False) -> None:
+        """Write with one `set`; the credentials are no business of such a store."""
+        del creds
+        data: dict[str, dict[str, Any]] = {}
+        for name, record in changes.items():
+            data.setdefault(name.type, {})[name.id] = None if record is None else record.value()
+        await self._store.set(data)
+
+    async def names(self, type: str | None = None) -> list[RecordName]:  # noqa: A002 - Baileys' word
+        """Refuse: Baileys' interface has no listing."""
+        del type
+        raise ConfigurationError(f"cannot list the keys of this {_kind(self._store)}: Baileys' interface has no listing")
+
+    def subscribe(self, written: Callable[[Changes], None]) -> None:
+        """Do nothing: such a store tells nobody what is written past this layer."""
+        del written
+
+
+@contextmanager
+def plugin_errors(doing: str) -> Iterator[None]:
+    """Take what a plug-in raises, and is no error of wwauth, for `StoreUnavailable`; `doing` completes "cannot"."""
+    try:
+        yield
+    except WWAuthError:
+        raise
+    except Exception as error:
+        raise StoreUnavailable(f"cannot {doing}: the store failed with {type(error).__name__}") from error
+
+
+async def encoded(values: Mapping[RecordName, Any]) -> dict[RecordName, Record | None]:
+    """Return the records to write; what is false in JavaScript deletes, as in Baileys."""
+    if len(values) < _MANY:
+        return _encoded(values)
+    return await in_thread(lambda _: _encoded(values))
+
+
+async def decoded(records: Mapping[RecordName, Record]) -> dict[RecordName, Any]:
+    """Return the values that can be read; what is torn counts as missing, as in Baileys, and a warning tells of it."""
+    if len(records) < _MANY:
+        return _decoded(records)
+    return await in_thread(lambda _: _decoded(records))
+
+
+def _encoded(values: Mapping[RecordName, Any]) -> dict[RecordName, Record | None]:
+    return {name: None if _is_falsy(value) else Record(BufferJSON.dumps(value)) for name, value in values.items()}
+
+
+def _decoded(records: Mapping[RecordName, Record]) -> dict[RecordName, Any]:
+    values = {}
+    for name, record in records.items():
+        try:
+            value = record.value()
+        except ValueError:
+            _log.warning("the record %s of %s cannot be read, and counts as missing: its bytes are kept", name.id, name.type)
+            continue
+        if value is not None:
+            values[name] = value
+    return values
+
+
+def _is_falsy(value: object) -> bool:
+    """Tell whether JavaScript takes a value for false, as Baileys' `set` does: empty arrays, objects and buffers are true."""
+    if isinstance(value, int | float):
+        return not value or value != value
+    return value is None or value is UNDEFINED or value == ""
+
+
+def _kind(store: object) -> str:
+    return type(store).__name__

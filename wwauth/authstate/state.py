@@ -1,0 +1,293 @@
+"""The auth state of one login: its credentials in memory, its keys in a store, and when the one is written to the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .._names import check_session_name
+from .._threads import in_thread
+from ..abc import CREDS
+from ..errors import ConfigurationError, CredsCorrupted, SessionClosed
+from ._binding import Binding
+from .bufferjson import BufferJSON
+from .creds import AuthenticationCreds, check_creds, init_auth_creds
+from .keys import SignalKeyStore
+from .records import StoredRecords, plugin_errors
+from .transactions import Transactions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from ..abc import AuthStateStore, RecordName
+
+    SaveCreds = Callable[..., Coroutine[Any, Any, None]]
+
+
+class AuthenticationState:
+    """
+    One login of a socket client, as Baileys' `AuthenticationState` has it; given out by the `use_…_auth_state` functions.
+
+    It is the session's one holder until `close()` or `logout()`, and belongs to the event loop in which it was made.
+
+    Attributes:
+        creds: The credentials, a dict under Baileys' names; bytes are bytes. Change it in place, then `save_creds()`.
+        keys: The signal keys.
+        session: The session's name.
+    """
+
+    def __init__(
+        self, store: AuthStateStore, session: str, *, creds: AuthenticationCreds, saved: str | None, held: AsyncExitStack
+    ) -> None:
+        self.session = session
+        self.creds = creds
+        self._store = store
+        self._saver = _Saver(store, session, creds, saved)
+        self._transactions = Transactions()
+        records = StoredRecords(store, session, self._saver.write)
+        self.keys = SignalKeyStore(records, self._transactions, check=self._saver.check)
+        self._held = held
+        self._bindings: list[Binding] = []
+
+    def __repr__(self) -> str:
+        return f"<AuthenticationState {self.session!r} in {self._store!r}{' (closed)' if self._saver.closed else ''}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def save_creds(self, *_: object) -> None:
+        """
+        Make the credentials durable as they are now; a handler of `creds.update` by itself, whose arguments do not matter.
+
+        Cheap to call with each message: calls that come while a write runs share the next one, and what is stored already
+        is not written again. In a transaction of `keys` the credentials become part of its commit.
+
+        Raises:
+            CredsCorrupted: The credentials are not such as make a login; what is stored stays.
+            SessionClosed: After `close()` or `logout()`.
+            StoreError: The store failed; what is stored stays.
+        """
+        self._saver.check()
+        transaction = self._transactions.current()
+        if transaction is None:
+            await self._saver.save()
+        else:
+            check_creds(self.creds)
+            transaction.undo.append(self._saver.undo())
+
+    def bind(self, emitter: Any) -> Binding:
+        """
+        Save the credentials with each `creds.update` of a socket library's emitter, any object with `on(event, handler)`.
+
+        What the event carries is merged into `creds` first, in the order of the events. A save that fails is emitted as
+        `error`, or logged where nobody listens. `close()` and `logout()` end the binding.
+        """
+        binding = Binding(emitter, {"creds.update": self._on_creds_update})
+        self._bindings.append(binding)
+        return binding
+
+    async def close(self) -> None:
+        """Finish what is being written and give the session back; the login stays. Idempotent."""
+        try:
+            await self._end()
+        finally:
+            await self._held.aclose()
+
+    async def logout(self) -> None:
+        """
+        Delete the whole session, credentials and keys, at once, and give it back.
+
+        What is being written ends first; whatever is saved later, by the handlers of a dead socket for one, raises
+        `SessionClosed` and brings nothing back.
+
+        Raises:
+            StoreError: The store failed: the session is still there, and `logout()` can be called again.
+        """
+        await self._end()
+        await self._store.delete(session=self.session)
+        await self._held.aclose()
+
+    async def _end(self) -> None:
+        for binding in self._bindings:
+            binding.unbind()
+        for binding in self._bindings:
+            await binding.drain()
+        self._bindings.clear()
+        await self._saver.close()
+
+    def _on_creds_update(self, update: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, None]:
+        # At the moment of the event, so that events that follow each other quickly are merged in their order.
+        if update is not None and update is not self.creds:
+            self.creds.update(update)
+        return self.save_creds()
+
+
+async def use_auth_state(store: AuthStateStore, *, session: str = "default") -> tuple[AuthenticationState, SaveCreds]:
+    """
+    Open a session in any `AuthStateStore`, or make a new identity where there is none, and return `(state, save_creds)`.
+
+    The store is borrowed: `state.close()` leaves it open. A new identity is stored with its first `save_creds()` or key.
+
+    Raises:
+        CredsCorrupted: The credentials cannot be read, or there are keys without credentials. Nothing was changed; such a
+        session never becomes a new identity. SessionInUse: Another process, or another state of this one, has it.
+        StoreError: The store failed.
+    """
+    missing = [name for name in ("read", "write", "records", "delete") if not callable(getattr(store, name, None))]
+    if missing:
+        raise ConfigurationError(f"invalid store {type(store).__name__}: it needs an AuthStateStore's {', '.join(missing)}")
+    return await open_state(store, session, owned=False)
+
+
+async def open_state(store: AuthStateStore, session: str, *, owned: bool) -> tuple[AuthenticationState, SaveCreds]:
+    """Open a session; `owned`: the state closes the store at its end, and this function when it fails."""
+    async with AsyncExitStack() as held:
+        if owned:
+            held.push_async_callback(store.close)
+        check_session_name(session)
+        with plugin_errors(f"open the session {session!r}"):
+            await held.enter_async_context(store.hold(session=session))
+            text = (await store.read(session=session, names=[CREDS])).get(CREDS)
+            creds = await _new_creds(store, session) if text is None else _loaded(text, session)
+        state = AuthenticationState(store, session, creds=creds, saved=text, held=held.pop_all())
+    return state, state.save_creds
+
+
+async def _new_creds(store: AuthStateStore, session: str) -> AuthenticationCreds:
+    records = store.records(session=session)
+    try:
+        async for name, _ in records:
+            raise CredsCorrupted(
+                f"the session {session!r} has keys (type {name.type!r}, for one) but no credentials, and a new identity would "
+                "end their login: bring the credentials back, or delete the session to link the device anew"
+            )
+    finally:
+        # A generator may have a connection in its hands.
+        if isinstance(records, AsyncGenerator):
+            await records.aclose()
+    return await in_thread(lambda _: init_auth_creds())
+
+
+def _loaded(text: str, session: str) -> AuthenticationCreds:
+    try:
+        loaded = BufferJSON.loads(text)
+    except ValueError:
+        raise CredsCorrupted(
+            f"the credentials of {session!r} are no JSON ({len(text)} characters) and stay so: bring back a good copy"
+        ) from None
+    check_creds(loaded)
+    return AuthenticationCreds(loaded)
+
+
+class _Saver:
+    """What is written of one session: one write of the credentials at a time, and none after the end."""
+
+    def __init__(self, store: AuthStateStore, session: str, creds: AuthenticationCreds, saved: str | None) -> None:
+        self._store = store
+        self._session = session
+        self._creds = creds
+        self._saved = saved
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.closed = False
+
+    def check(self) -> None:
+        """Raise `SessionClosed` after the end."""
+        if self.closed:
+            raise SessionClosed(f"the state of {self._session!r} was closed or logged out: open it anew to go on")
+
+    async def save(self) -> None:
+        """Save the credentials, together with whoever else asks before the write begins."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._save())
+            # Whoever asked may be cancelled; then nobody asks how it went.
+            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._next)
+
+    async def write(self, changes: dict[RecordName, str | None], creds: bool) -> None:  # noqa: FBT001 - a callback
+        """
+        Write records, with the credentials or without.
+
+        The first keys of a new identity bring its credentials with them: keys without credentials would be nobody's.
+        """
+        self.check()
+        with self._busy():
+            if self._saved is not None and not creds:
+                await self._write(changes)
+                return
+            async with self._turn:
+                await self._write_creds(changes)
+
+    async def close(self) -> None:
+        """Refuse what comes from now on and wait for what has begun."""
+        self.closed = True
+        if self._next is not None:
+            await asyncio.wait([self._next])
+        await self._idle.wait()
+
+    def undo(self) -> Callable[[], None]:
+        """Return what takes those changes of the credentials back that are not stored now, nor then."""
+        stored = self._stored()
+        changed = {key: value for key, value in self._creds.items() if key not in stored or stored[key] != value}
+        removed = stored.keys() - self._creds.keys()
+
+        def put_back() -> None:
+            stored = self._stored()
+            for key, value in changed.items():
+                if key in self._creds and self._creds[key] == value:
+                    if key in stored:
+                        self._creds[key] = stored[key]
+                    else:
+                        del self._creds[key]
+            for key in removed & (stored.keys() - self._creds.keys()):
+                self._creds[key] = stored[key]
+
+        return put_back
+
+    def _stored(self) -> dict[str, Any]:
+        return {} if self._saved is None else dict(BufferJSON.loads(self._saved))
+
+    async def _save(self) -> None:
+        with self._busy():
+            async with self._turn:
+                self._next = None
+                await self._write_creds({})
+
+    async def _write_creds(self, changes: dict[RecordName, str | None]) -> None:
+        check_creds(self._creds)
+        text = BufferJSON.dumps(self._creds)
+        # Unchanged, and still there: another program may have deleted it.
+        if changes or text != self._saved or not await self._is_stored(text):
+            await self._write({**changes, CREDS: text})
+        self._saved = text
+
+    async def _is_stored(self, text: str) -> bool:
+        with plugin_errors(f"read the credentials of {self._session!r}"):
+            return (await self._store.read(session=self._session, names=[CREDS])).get(CREDS) == text
+
+    async def _write(self, changes: dict[RecordName, str | None]) -> None:
+        with plugin_errors(f"write to the session {self._session!r}"):
+            await self._store.write(session=self._session, changes=changes)
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
