@@ -12,7 +12,6 @@ import math
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring as _quote
 from string import ascii_letters, digits
@@ -86,9 +85,12 @@ class BufferJSON:
         try:
             _write(obj, parts.append)
         except _Unfit as unfit:
-            raise ConfigurationError(str(unfit)) from None
-        text = "".join(parts)
-        return text if text.isascii() else _without_surrogates(text)
+            why = str(unfit)
+        else:
+            text = "".join(parts)
+            return text if text.isascii() else _without_surrogates(text)
+        # Out here, so that no exception hangs on to frames with values in them.
+        raise ConfigurationError(why)
 
     @staticmethod
     def loads(text: str | bytes | bytearray | memoryview) -> Any:
@@ -98,21 +100,20 @@ class BufferJSON:
         Raises:
             NotBufferJSON: The text is not JSON; a `ValueError` and a `SessionCorrupted`.
         """
-        if not isinstance(text, str):
-            try:
-                text = str(text, "utf-8")
-            except UnicodeDecodeError as error:
-                raise NotBufferJSON(f"not a BufferJSON text: no UTF-8 at byte {error.start}") from None
-            except TypeError:
-                raise ConfigurationError(f"a BufferJSON text is a str or bytes, not {type(text).__name__}") from None
         try:
-            value, end = _decoder.raw_decode(text)
-            # Rare, and a text with white space after it is still JSON.
-            return value if end == len(text) else _decoder.decode(text)
+            if not isinstance(text, str):
+                text = str(text, "utf-8")
+            return _read(text)
+        except UnicodeDecodeError as error:
+            why = f"(byte {error.start} of {len(text)}): it is not UTF-8"
         except json.JSONDecodeError as error:
-            return _again(text, error)
+            why = f"(character {error.pos} of {len(text)}): {error.msg}"
         except RecursionError:
-            raise NotBufferJSON("not a BufferJSON text: nested too deep") from None
+            why = f"({len(text)} characters): it is nested too deep"
+        except TypeError:
+            raise ConfigurationError(f"a BufferJSON text is a str or bytes, not {type(text).__name__}") from None
+        # Out here, since those exceptions have the whole text among their attributes.
+        raise NotBufferJSON(f"no BufferJSON text {why}")
 
     @staticmethod
     def default(obj: object) -> dict[str, Any]:
@@ -276,17 +277,19 @@ def _number(value: float) -> str:
         return "0"
     sign = "-" if value < 0 else ""
     # Both languages take the shortest digits that give the same double; they differ in where they put the point.
-    number = Decimal(float.__repr__(value)).normalize().as_tuple()
-    shortest = "".join(map(str, number.digits))
-    point = len(shortest) + int(number.exponent)
+    mantissa, _, exponent = float.__repr__(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    shortest = (whole + fraction).lstrip("0")
+    point = len(shortest) - len(fraction) + int(exponent or 0)
+    shortest = shortest.rstrip("0")
     if len(shortest) <= point <= 21:
         return f"{sign}{shortest}{'0' * (point - len(shortest))}"
     if 0 < point <= 21:
         return f"{sign}{shortest[:point]}.{shortest[point:]}"
     if -6 < point <= 0:
         return f"{sign}0.{'0' * -point}{shortest}"
-    fraction = f".{shortest[1:]}" if len(shortest) > 1 else ""
-    return f"{sign}{shortest[0]}{fraction}e{point - 1:+d}"
+    tail = f".{shortest[1:]}" if len(shortest) > 1 else ""
+    return f"{sign}{shortest[0]}{tail}e{point - 1:+d}"
 
 
 def _base64(value: bytes | bytearray | memoryview) -> str:
@@ -415,18 +418,18 @@ def _whole(number: float) -> float:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise NotBufferJSON(f"not a BufferJSON text: {constant} is no JSON")
+    raise NotBufferJSON(f"no BufferJSON text: {constant} is no JSON")
 
 
-def _again(text: str, error: json.JSONDecodeError) -> Any:
-    """Read a text that begins with white space; refuse any other."""
-    if text[:1] in {" ", "\t", "\n", "\r"}:
-        try:
-            return _decoder.decode(text)
-        except json.JSONDecodeError as second:
-            error = second
-    # The decoder's exception has the whole text as an attribute: it stays behind.
-    raise NotBufferJSON(f"not a BufferJSON text of {len(text)} characters: {error.msg} at character {error.pos}") from None
+def _read(text: str) -> Any:
+    try:
+        value, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    except json.JSONDecodeError:
+        pass
+    # White space around it, or no JSON: rare enough to look a second time.
+    return _decoder.decode(text)
 
 
 _decoder = json.JSONDecoder(object_hook=BufferJSON.object_hook, parse_int=_integer, parse_float=_real, parse_constant=_refuse)

@@ -415,7 +415,9 @@ def typed(type: str, value: object) -> Any:  # noqa: A002 - Baileys' word
     try:
         return _adapter(type).validate_python(value)
     except ValidationError as error:
-        raise SessionCorrupted(f"this record of type {type!r} is damaged: {_why(error)}; restore a backup of it") from None
+        why = _why(error)
+    # Out here, since pydantic's exception has the value among its attributes.
+    raise SessionCorrupted(f"this record of type {type!r} is damaged: {why}; restore a backup of it")
 
 
 def typed_creds(creds: object) -> Creds:
@@ -430,7 +432,8 @@ def typed_creds(creds: object) -> Creds:
     try:
         return Creds.model_validate(creds)
     except ValidationError as error:
-        raise CredsCorrupted(f"these credentials are damaged: {_why(error)}; restore a backup of them") from None
+        why = _why(error)
+    raise CredsCorrupted(f"these credentials are damaged: {why}; restore a backup of them")
 
 
 def _why(error: ValidationError) -> str:
