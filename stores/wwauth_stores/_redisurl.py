@@ -112,7 +112,7 @@ def is_local(client: Any) -> bool:
 
 
 async def doubts(client: Any) -> list[str]:
-    """Ask a server how it is set up, and return what endangers archives, as texts for a log with one `%s` for its name."""
+    """Ask a server how it is set up, and return what endangers logins, as texts for a log with one `%s` for its name."""
     from redis.exceptions import ResponseError  # noqa: PLC0415 - loaded by whoever has a client
 
     async def ask(name: str) -> str | None:
@@ -133,14 +133,14 @@ async def doubts(client: Any) -> list[str]:
         memory, policy = memory or told.get("maxmemory"), policy or told.get("maxmemory_policy")
     found = []
     if appendonly == "no" and save == "":
-        found.append("%s writes nothing to a disk: its archives end with its process; set appendonly yes, appendfsync always")
+        found.append("%s writes nothing to a disk: its logins end with its process; set appendonly yes, appendfsync always")
     elif appendonly == "no":
         found.append(
-            "%s has no append-only file: a crash loses all archives that were saved since its last snapshot; set appendonly "
+            "%s has no append-only file: a crash loses all logins that were saved since its last snapshot; set appendonly "
             "yes, appendfsync always"
         )
     if memory not in {None, "0"} and policy is not None and policy.startswith("allkeys"):
-        found.append(f"%s deletes archives when its memory is full (maxmemory-policy {policy}): set noeviction")
+        found.append(f"%s deletes logins when its memory is full (maxmemory-policy {policy}): set noeviction")
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..abc import CREDS, AuthStateStore, RecordName
 from .bufferjson import UNDEFINED, BufferJSON
 from .creds import AuthenticationCreds, init_auth_creds
+from .databases import use_mongo_auth_state, use_redis_auth_state, use_sql_auth_state
 from .disconnect import DisconnectReason
 from .folder import FolderAuthStateStore, use_multi_file_auth_state
 from .keys import SignalKeyStore, add_transaction_capability, make_cacheable_signal_key_store
@@ -32,5 +33,8 @@ __all__ = [
     "init_auth_creds",
     "make_cacheable_signal_key_store",
     "use_auth_state",
+    "use_mongo_auth_state",
     "use_multi_file_auth_state",
+    "use_redis_auth_state",
+    "use_sql_auth_state",
 ]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring as _quote
+from string import ascii_letters, digits
 from typing import Any, Final, Literal, NoReturn
 
 from ..errors import ConfigurationError, SessionCorrupted
@@ -43,7 +44,7 @@ class NotBufferJSON(SessionCorrupted, ValueError):
 
 
 # Integers up to here are the same as JavaScript's numbers, which are doubles.
-_EXACT = 2**53
+_LEAST, _MOST = -(2**53), 2**53
 
 # Keys that JavaScript puts first, ascending: "0" to "4294967294", without leading zeros. All of them sort before a colon.
 _AFTER_DIGITS = ":"
@@ -54,9 +55,9 @@ _MAX_INDEX = 2**32 - 2
 _PARSES_AS_INT = re.compile("[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]*[+-]?[0-9]")
 
 _SURROGATES = re.compile("([\ud800-\udbff][\udc00-\udfff])|[\ud800-\udfff]")
-_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
+_ONE_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_NOT_BASE64 = bytes(set(range(256)) - set(ascii_letters.encode() + digits.encode() + b"+/-_"))
 
-# What the two lenient forms may hold beside the data.
 _BUFFER = "Buffer"
 
 
@@ -142,6 +143,9 @@ class BufferJSON:
         return _indexed(value) if value else value
 
 
+_TOO_DEEP = "contains itself or is nested too deep: store plain data"
+
+
 class _Unfit(Exception):
     """Something cannot be written; the levels above it add where it is."""
 
@@ -160,47 +164,12 @@ def _step(key: object) -> str:
     return f"[{key!r:.60}]" if isinstance(key, str | int) else f"[a key of type {type(key).__name__}]"
 
 
-def _write(value: object, out: Callable[[str], object]) -> None:  # noqa: C901 - one branch for each kind of value
-    # Every save of every message passes here: the usual kinds of members are written in place, without a call for each.
+def _write(value: object, out: Callable[[str], object]) -> None:
+    """Hand the text of a value to `out`, part by part."""
     kind = type(value)
     if kind is dict:
-        members: dict[str, Any] = value  # type: ignore[assignment]
-        if not members:
-            out("{}")
-            return
-        try:
-            if min(members) < _AFTER_DIGITS:
-                members = _in_order(members)
-        except TypeError:
-            members = _in_order(_named(members))
-        if "type" in members and members["type"] == _BUFFER:
-            out(f'{{"type":"Buffer","data":"{_base64(_plain_buffer(members))}"}}')
-            return
-        separator = "{"
-        key = ""
-        try:
-            for key, item in members.items():
-                kind = type(item)
-                if kind is str:
-                    out(f"{separator}{_quote(key)}:{_quote(item)}")
-                elif kind is bytes:
-                    data = b2a_base64(item, newline=False).decode()
-                    out(f'{separator}{_quote(key)}:{{"type":"Buffer","data":"{data}"}}')
-                elif kind is int and -_EXACT <= item <= _EXACT:
-                    out(f"{separator}{_quote(key)}:{item}")
-                elif item is UNDEFINED:
-                    continue
-                else:
-                    out(f"{separator}{_quote(key)}:")
-                    _write(item, out)
-                separator = ","
-        except _Unfit as unfit:
-            unfit.path.append(key)
-            raise
-        except RecursionError:
-            raise _Unfit("contains itself or is nested too deep: store plain data") from None
-        out("}" if separator == "," else "{}")
-    elif kind is list or kind is tuple:
+        _write_members(value, out)  # type: ignore[arg-type]
+    elif kind is list:
         _write_array(value, out)  # type: ignore[arg-type]
     elif kind is str:
         out(_quote(value))  # type: ignore[arg-type]
@@ -210,12 +179,50 @@ def _write(value: object, out: Callable[[str], object]) -> None:  # noqa: C901 -
         out("true")
     elif value is False:
         out("false")
-    elif isinstance(value, int | float):
-        out(_number(value))
-    elif isinstance(value, bytes | bytearray | memoryview):
-        out(f'{{"type":"Buffer","data":"{_base64(value)}"}}')
     else:
         _write_other(value, out)
+
+
+def _write_members(members: dict[str, Any], out: Callable[[str], object]) -> None:  # noqa: C901 - one branch for each kind
+    # Every save of every message passes here: the usual kinds of members are written in place, without a call for each.
+    if not members:
+        out("{}")
+        return
+    try:
+        if min(members) < _AFTER_DIGITS:
+            members = _in_order(members)
+    except TypeError:
+        members = _in_order(_named(members))
+    if "type" in members and members["type"] == _BUFFER:
+        out(_wrap(_plain_buffer(members)))
+        return
+    separator = "{"
+    key = ""
+    try:
+        for key, item in members.items():
+            kind = type(item)
+            if kind is str:
+                out(f"{separator}{_quote(key)}:{_quote(item)}")
+            elif kind is bytes:
+                data = b2a_base64(item, newline=False).decode()
+                out(f'{separator}{_quote(key)}:{{"type":"Buffer","data":"{data}"}}')
+            elif kind is dict:
+                out(f"{separator}{_quote(key)}:")
+                _write_members(item, out)
+            elif kind is int and _LEAST <= item <= _MOST:
+                out(f"{separator}{_quote(key)}:{item}")
+            elif item is UNDEFINED:
+                continue
+            else:
+                out(f"{separator}{_quote(key)}:")
+                _write(item, out)
+            separator = ","
+    except _Unfit as unfit:
+        unfit.path.append(key)
+        raise
+    except RecursionError:
+        raise _Unfit(_TOO_DEEP) from None
+    out("}" if separator == "," else "{}")
 
 
 def _write_array(value: list[object] | tuple[object, ...], out: Callable[[str], object]) -> None:
@@ -234,13 +241,17 @@ def _write_array(value: list[object] | tuple[object, ...], out: Callable[[str], 
         unfit.path.append(index)
         raise
     except RecursionError:
-        raise _Unfit("contains itself or is nested too deep: store plain data") from None
+        raise _Unfit(_TOO_DEEP) from None
     out("]" if separator == "," else "[]")
 
 
 def _write_other(value: object, out: Callable[[str], object]) -> None:
-    """Write what is a usual kind of value under another name."""
-    if isinstance(value, str):
+    """Write numbers, bytes, and what is a usual kind of value under another name."""
+    if isinstance(value, int | float):
+        out(_number(value))
+    elif isinstance(value, bytes | bytearray | memoryview):
+        out(_wrap(value))
+    elif isinstance(value, str):
         out(_quote(value))
     elif isinstance(value, Mapping):
         _write(dict(value), out)
@@ -253,7 +264,7 @@ def _write_other(value: object, out: Callable[[str], object]) -> None:
 def _number(value: float) -> str:
     """Return a number as JavaScript writes it (ECMAScript's Number::toString; what is not finite is null in JSON)."""
     if isinstance(value, int):
-        if -_EXACT <= value <= _EXACT:
+        if _LEAST <= value <= _MOST:
             return int.__repr__(value)
         try:
             value = float(value)
@@ -266,20 +277,24 @@ def _number(value: float) -> str:
     sign = "-" if value < 0 else ""
     # Both languages take the shortest digits that give the same double; they differ in where they put the point.
     number = Decimal(float.__repr__(value)).normalize().as_tuple()
-    digits = "".join(map(str, number.digits))
-    point = len(digits) + int(number.exponent)
-    if len(digits) <= point <= 21:
-        return f"{sign}{digits}{'0' * (point - len(digits))}"
+    shortest = "".join(map(str, number.digits))
+    point = len(shortest) + int(number.exponent)
+    if len(shortest) <= point <= 21:
+        return f"{sign}{shortest}{'0' * (point - len(shortest))}"
     if 0 < point <= 21:
-        return f"{sign}{digits[:point]}.{digits[point:]}"
+        return f"{sign}{shortest[:point]}.{shortest[point:]}"
     if -6 < point <= 0:
-        return f"{sign}0.{'0' * -point}{digits}"
-    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
+        return f"{sign}0.{'0' * -point}{shortest}"
+    fraction = f".{shortest[1:]}" if len(shortest) > 1 else ""
+    return f"{sign}{shortest[0]}{fraction}e{point - 1:+d}"
 
 
 def _base64(value: bytes | bytearray | memoryview) -> str:
     return b2a_base64(bytes(value), newline=False).decode()
+
+
+def _wrap(value: bytes | bytearray | memoryview) -> str:
+    return f'{{"type":"Buffer","data":"{_base64(value)}"}}'
 
 
 def _named(members: Mapping[Any, Any]) -> dict[str, Any]:
@@ -356,10 +371,12 @@ def _wrapped(value: dict[str, Any]) -> bytes | None:
 
 def _lenient_base64(text: str) -> bytes:
     """Decode base64 as Node does: both alphabets, padding or none, anything else skipped, ended by the first `=`."""
-    letters = _NOT_BASE64.sub("", text.partition("=")[0].replace("-", "+").replace("_", "/"))
+    # Of what is beyond one byte, Node looks at the low one.
+    letters = text.encode("utf-16-le", "surrogatepass")[::2].partition(b"=")[0]
+    letters = letters.translate(_ONE_ALPHABET, _NOT_BASE64)
     if len(letters) % 4 == 1:
         letters = letters[:-1]
-    return a2b_base64(letters + "=" * (-len(letters) % 4))
+    return a2b_base64(letters + b"=" * (-len(letters) % 4))
 
 
 def _bytes_of(data: object) -> bytes | None:

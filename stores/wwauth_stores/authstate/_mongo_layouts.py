@@ -161,36 +161,37 @@ async def find_layout(collection: Any, wanted: str | None, step: Step, place: st
         raise _doubt(place, "auth states in wwauth's own layout and other documents beside them", _APART)
     if wanted == "wwauth":
         raise _doubt(place, f"other documents than wwauth's own ({_shape(first)})", _APART)
-    return await _guide(collection, label, step, place)
+    return await _guide(collection, wanted, label, step, place)
 
 
 _APART = "keep each in a collection of its own: move the ones that do not belong there, and delete nothing before that"
 _IMPORT = "import it into an empty collection (wwauth authstate import), it stays as it is"
 
 
-async def _guide(collection: Any, label: str, step: Step, place: str) -> GuideLayout:
+async def _guide(collection: Any, wanted: str | None, label: str, step: Step, place: str) -> GuideLayout:
     from ._peers_mongo import peers_creds  # noqa: PLC0415 - loads the driver
 
     async with step("look at how auth states are kept"):
         found = [document async for document in collection.find({"_id": {"$in": ["creds", "creds.json"]}})]
-        if not found:
-            shape, document = await peers_creds(collection) or ("", None)
-            if document is None:
-                some = await collection.find_one({})
-                keys = isinstance(some["_id"], str) and guide_name(some["_id"].removesuffix(".json"), mangled=True) is not None
-                what = "keys, but no credentials" if keys else f"documents of an unknown kind ({_shape(some)})"
-                cure = "restore the document 'creds' from a backup" if keys else "name the right collection, or an empty one"
-                raise _doubt(place, what, f"{cure}; it does not become a new login by itself")
-            raise _doubt(place, f"an auth state as {shape} keeps it", _IMPORT)
-    creds = found[0]
-    fields = [field for field in ("data", "value") if isinstance(creds.get(field), str)]
+        known = None if found else await peers_creds(collection)
+        some = found[0] if found else await collection.find_one({})
+    if known is not None:
+        raise _doubt(place, f"an auth state as {known} keeps it", _IMPORT)
+    identifier = some["_id"] if isinstance(some["_id"], str) else ""
+    if not found and guide_name(identifier, mangled=False) is None:
+        cure = "name the right collection, or an empty one; these do not become a new login"
+        raise _doubt(place, f"documents of an unknown kind ({_shape(some)})", cure)
+    if not found and wanted is None:
+        cure = "restore the document 'creds' from a backup; they do not become a new login by themselves"
+        raise _doubt(place, f"keys, but no credentials ({_shape(some)})", cure)
+    fields = [field for field in ("data", "value") if isinstance(some.get(field), str)]
     if len(found) > 1:
         raise _doubt(place, "credentials twice, as 'creds' and as 'creds.json'", _APART)
     if len(fields) != 1:
         shape = "its text in both data and value" if fields else "no text in data or value"
-        raise _doubt(place, f"credentials with {shape} ({_shape(creds)})", _IMPORT)
+        raise _doubt(place, f"credentials with {shape} ({_shape(some)})", _IMPORT)
     field = fields[0]
-    suffix = str(creds["_id"]).removeprefix("creds")
+    suffix = ".json" if identifier.endswith(".json") else ""
     async with step("look at how auth states are kept"):
         odd = await collection.find_one(
             {
