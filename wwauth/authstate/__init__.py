@@ -11,10 +11,12 @@ from ..abc import CREDS, AuthStateStore, RecordName
 from .bufferjson import UNDEFINED, BufferJSON
 from .creds import AuthenticationCreds, init_auth_creds
 from .databases import use_mongo_auth_state, use_redis_auth_state, use_sql_auth_state
-from .disconnect import DisconnectReason
+from .disconnect import DisconnectReason, ReconnectPolicy, reconnect_policy
 from .folder import FolderAuthStateStore, use_multi_file_auth_state
+from .in_memory_store import InMemoryStore, make_in_memory_store
 from .keys import SignalKeyStore, add_transaction_capability, make_cacheable_signal_key_store
 from .memory import MemoryAuthStateStore
+from .messages import MessageStore
 from .state import AuthenticationState, use_auth_state
 
 __all__ = [
@@ -26,12 +28,17 @@ __all__ = [
     "BufferJSON",
     "DisconnectReason",
     "FolderAuthStateStore",
+    "InMemoryStore",
     "MemoryAuthStateStore",
+    "MessageStore",
+    "ReconnectPolicy",
     "RecordName",
     "SignalKeyStore",
     "add_transaction_capability",
     "init_auth_creds",
     "make_cacheable_signal_key_store",
+    "make_in_memory_store",
+    "reconnect_policy",
     "use_auth_state",
     "use_mongo_auth_state",
     "use_multi_file_auth_state",
