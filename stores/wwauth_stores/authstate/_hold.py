@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from wwauth import _holder
@@ -40,8 +40,7 @@ async def holding(leases: Leases, session: str) -> AsyncIterator[int]:
             yield fence
         finally:
             keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
+            await asyncio.gather(keeper, return_exceptions=True)
             await _release(leases, session, fence)
     finally:
         _holder.end(holder)

@@ -64,8 +64,8 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
     **What a write promises.** It is acknowledged by a majority, from its journals. On a replica set or a sharded cluster it
     is one transaction with the check of the hold. A single server has no transactions: the changes are noted in one update
     that checks the hold, and applied from the note, by the next holder if this process dies; wwauth's readers count what is
-    noted. There, a Node program may see a part of a write while it is applied, and a process that was paused in the middle
-    of applying, until another one had taken over and written, writes the noted values once more.
+    noted. There, a Node program may see a part of a write while it is applied, and a process that was paused in the middle of
+    a write, until another one had taken over and written, writes its values over those.
 
     The holds, with the notes, are in the collection `<name>.leases`: the server's clock, 30 s, renewed every 10 s; from a
     process of this machine that has died a hold is taken over at once.
