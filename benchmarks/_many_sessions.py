@@ -100,7 +100,8 @@ async def _measured(url: str, say: Callable[[str], None]) -> list[Many]:
                 await _make(store, _name(number), creds)
             made = count
             # What was made is on the disk: its writing is not what is measured.
-            await asyncio.to_thread(os.sync)
+            if sys.platform != "win32":
+                await asyncio.to_thread(os.sync)
             results.append(await _measure(url, store, count, chosen))
             # Those that were deleted.
             for number in range(count):

@@ -42,7 +42,7 @@ def sql_auth_state_store(url_or_engine: str | AsyncEngine) -> SQLAuthStateStore 
     Args:
         url_or_engine: `sqlite:///wwauth.db`, `postgresql://user:password@host/database`, `mysql://…` or `mariadb://…`, or
             SQLAlchemy's `AsyncEngine` for one of them, which stays the caller's. An SQLite database is opened by its path,
-            without SQLAlchemy.
+            without SQLAlchemy, whose options after a `?` it does not use.
 
     Raises:
         ConfigurationError: It is neither; no password is in the message.
