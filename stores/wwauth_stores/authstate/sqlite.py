@@ -172,7 +172,8 @@ class SQLiteAuthStateStore(AuthStateStore):
         # Beside the file itself, whichever link leads there.
         path = self.path.resolve()
         place = path.with_name(f".{path.name}.locks") / check_session_name(session)
-        lock = LoginLock(place, what="the session", cure="close the state that has it, or end that process")
+        what = f"the session {session!r} of {self.path}"
+        lock = LoginLock(place, what=what, cure="close the state that has it, or end that process")
 
         def acquire(_: Stop) -> None:
             with store_errors(f"hold session {session!r}"):
