@@ -108,7 +108,7 @@ def test_messages_are_in_their_order_and_the_oldest_go(store: InMemoryStore, emi
 def test_a_status_is_never_lowered(
     store: InMemoryStore, emitter: EventEmitter, before: object, after: object, kept: object
 ) -> None:
-    first = message("1", **({} if before is None else {"status": before}))
+    first = message("1") if before is None else message("1", status=before)
     upsert(emitter, first)
     emitter.emit("messages.update", [{"key": first["key"], "update": {"status": after, "starred": True}}])
     emitter.emit("messages.update", [{"key": message("gone")["key"], "update": {"status": 5}}])

@@ -118,7 +118,9 @@ class MongoMessageBackend(DriverBase, MessageBackend):
             self._shared = Shared(address, lambda: open_client(address, timeout=_TIMEOUT))
             return safe_database(self._shared.client, None)[name or _COLLECTION]
         if not is_client(getattr(getattr(given, "database", None), "client", None)):
-            raise ConfigurationError(f"invalid collection of type {type(given).__name__}: give one of an asynchronous client, or a URL")
+            raise ConfigurationError(
+                f"invalid collection of type {type(given).__name__}: give one of an asynchronous client, or a URL"
+            )
         return given.with_options(**safe_options())
 
     async def _close_client(self) -> None:
