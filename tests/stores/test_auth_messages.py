@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from wwauth.authstate.messages import MessageStore
 from wwauth.errors import ConfigurationError, SessionCorrupted, StoreError, StoreUnavailable
 
-from .test_mongo import pytestmark  # noqa: F401 - what is ignored of the driver's
+from .test_mongo import _collected, pytestmark  # noqa: F401 - a fixture, and what is ignored of the driver's
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
