@@ -10,16 +10,15 @@ repr shows bytes or secret texts.
 from __future__ import annotations
 
 import json
-from binascii import a2b_base64
-from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, overload
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from ..errors import CredsCorrupted, SessionCorrupted
-from .bufferjson import UNDEFINED, BufferJSON
+from ._session_views import SenderKeyState, Session, SessionEntry
+from ._view import Bytes, Int, View
+from .bufferjson import BufferJSON
 from .creds import check_creds
 
 __all__ = [
@@ -40,28 +39,6 @@ __all__ = [
 ]
 
 
-def _to_bytes(value: object) -> object:
-    """Return the bytes that a field holds in any of the forms they have had; pydantic refuses the rest."""
-    if isinstance(value, str):
-        try:
-            return a2b_base64(value, strict_mode=True)
-        except ValueError:
-            raise ValueError("it is neither bytes nor base64") from None
-    if isinstance(value, dict):
-        return BufferJSON.object_hook(value)
-    return bytes(value) if isinstance(value, bytearray | memoryview) else value
-
-
-def _to_int(value: object) -> object:
-    """Return the integer that a Long stands for; pydantic reads decimal text, and refuses the rest."""
-    if isinstance(value, bool):
-        raise ValueError("it is no number")  # noqa: TRY004 - pydantic collects ValueErrors
-    if isinstance(value, Mapping) and type(value.get("low")) is int and type(value.get("high")) is int:
-        whole = value["high"] * 2**32 + (value["low"] & 0xFFFFFFFF)
-        return whole & 0xFFFFFFFFFFFFFFFF if value.get("unsigned") else whole
-    return value
-
-
 def _to_states(value: object) -> object:
     """Return the list in a sender key's bytes, which are JSON themselves."""
     if isinstance(value, bytes | bytearray | memoryview):
@@ -69,67 +46,32 @@ def _to_states(value: object) -> object:
     return value
 
 
-_Bytes = Annotated[bytes, BeforeValidator(_to_bytes)]
-_Int = Annotated[int, BeforeValidator(_to_int)]
-
-
-class _View(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_undefined(cls, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: item for key, item in value.items() if item is not UNDEFINED}
-        return value
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if field.repr and value is not None:
-                yield name, _Shown(value)
-
-
-class _Shown:
-    """What a repr tells of a value: of bytes and of what is in a container, how much it is."""
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def __repr__(self) -> str:
-        if isinstance(self._value, bytes):
-            return f"<{len(self._value)} bytes>"
-        if isinstance(self._value, dict | tuple):
-            return f"<{len(self._value)} entries>"
-        return repr(self._value)
-
-
-class KeyPair(_View):
+class KeyPair(View):
     """An X25519 key pair: a record of type "pre-key", and three of a login's own. Each key has 32 bytes."""
 
-    private: _Bytes
-    public: _Bytes
+    private: Bytes
+    public: Bytes
 
 
-class SignedKeyPair(_View):
+class SignedKeyPair(View):
     """The signed pre-key. The signature, 64 bytes, is the identity key's, over 0x05 and the public key."""
 
     key_pair: KeyPair
-    signature: _Bytes
-    key_id: _Int
-    timestamp_s: _Int | None = None
+    signature: Bytes
+    key_id: Int
+    timestamp_s: Int | None = None
 
 
-class Account(_View):
+class Account(View):
     """What the phone signed when this device was linked."""
 
-    details: _Bytes | None = None
-    account_signature_key: _Bytes | None = None
-    account_signature: _Bytes | None = None
-    device_signature: _Bytes | None = None
+    details: Bytes | None = None
+    account_signature_key: Bytes | None = None
+    account_signature: Bytes | None = None
+    device_signature: Bytes | None = None
 
 
-class Contact(_View):
+class Contact(View):
     """Whose login it is: `id` is "user:device@s.whatsapp.net", `lid` the same under WhatsApp's other kind of address."""
 
     id: str
@@ -139,35 +81,35 @@ class Contact(_View):
     verified_name: str | None = None
 
 
-class SignalAddress(_View):
+class SignalAddress(View):
     """Who owns an identity key."""
 
     name: str
-    device_id: _Int
+    device_id: Int
 
 
-class SignalIdentity(_View):
+class SignalIdentity(View):
     """An identity key, 33 bytes with 0x05 before them, and whose it is."""
 
     identifier: SignalAddress
-    identifier_key: _Bytes
+    identifier_key: Bytes
 
 
-class DisappearingMode(_View):
+class DisappearingMode(View):
     """How long messages of new chats last, in seconds, and since when (a Unix time in seconds)."""
 
-    ephemeral_expiration: _Int | None = None
-    ephemeral_setting_timestamp: _Int | None = None
+    ephemeral_expiration: Int | None = None
+    ephemeral_setting_timestamp: Int | None = None
 
 
-class AccountSettings(_View):
+class AccountSettings(View):
     """What the account is set to."""
 
     unarchive_chats: bool | None = None
     default_disappearing_mode: DisappearingMode | None = None
 
 
-class MessageKey(_View):
+class MessageKey(View):
     """Which message."""
 
     remote_jid: str | None = None
@@ -176,38 +118,38 @@ class MessageKey(_View):
     participant: str | None = None
 
 
-class ProcessedHistoryMessage(_View):
+class ProcessedHistoryMessage(View):
     """A history notification that was worked through; the time is a Unix time in seconds."""
 
     key: MessageKey
-    message_timestamp: _Int | None = None
+    message_timestamp: Int | None = None
 
 
-class Creds(_View):
+class Creds(View):
     """The credentials."""
 
     noise_key: KeyPair
     pairing_ephemeral_key_pair: KeyPair | None = None
     signed_identity_key: KeyPair
     signed_pre_key: SignedKeyPair
-    registration_id: _Int
-    adv_secret_key: _Bytes
+    registration_id: Int
+    adv_secret_key: Bytes
     processed_history_messages: tuple[ProcessedHistoryMessage, ...] = ()
-    next_pre_key_id: _Int | None = None
-    first_unuploaded_pre_key_id: _Int | None = None
-    account_sync_counter: _Int | None = None
+    next_pre_key_id: Int | None = None
+    first_unuploaded_pre_key_id: Int | None = None
+    account_sync_counter: Int | None = None
     account_settings: AccountSettings | None = None
     registered: bool | None = None
     pairing_code: str | None = Field(default=None, repr=False)
     last_prop_hash: str | None = None
-    routing_info: _Bytes | None = None
+    routing_info: Bytes | None = None
     additional_data: Any = Field(default=None, repr=False)
     account: Account | None = None
     me: Contact | None = None
     signal_identities: tuple[SignalIdentity, ...] = ()
     platform: str | None = None
     my_app_state_key_id: str | None = None
-    last_account_sync_timestamp: _Int | None = None
+    last_account_sync_timestamp: Int | None = None
 
     @property
     def is_linked(self) -> bool:
@@ -215,142 +157,42 @@ class Creds(_View):
         return self.me is not None and self.account is not None
 
 
-class RatchetKeyPair(_View):
-    """The ratchet's key pair: public 33 bytes with 0x05 before them, private 32."""
-
-    pub_key: _Bytes
-    priv_key: _Bytes
-
-
-class Ratchet(_View):
-    """Where the double ratchet stands."""
-
-    ephemeral_key_pair: RatchetKeyPair
-    last_remote_ephemeral_key: _Bytes
-    previous_counter: _Int
-    root_key: _Bytes
-
-
-class IndexInfo(_View):
-    """What tells entries apart; times are Unix times in milliseconds, and `closed` is -1 for the open entry."""
-
-    base_key: _Bytes
-    base_key_type: _Int
-    closed: _Int
-    used: _Int | None = None
-    created: _Int | None = None
-    remote_identity_key: _Bytes
-
-
-class ChainKey(_View):
-    """Where a chain stands; a receiving chain that is closed has no key."""
-
-    counter: _Int
-    key: _Bytes | None = None
-
-
-class Chain(_View):
-    """A chain, and the keys of messages that were skipped, by their numbers."""
-
-    chain_key: ChainKey
-    chain_type: _Int
-    message_keys: dict[int, _Bytes] = Field(default_factory=dict)
-
-
-class PendingPreKey(_View):
-    """With which keys the other side is to build the session that is not confirmed yet."""
-
-    signed_key_id: _Int
-    base_key: _Bytes
-    pre_key_id: _Int | None = None
-
-
-class SessionEntry(_View):
-    """One session with a device; its chains by their ratchet keys."""
-
-    registration_id: _Int | None = None
-    current_ratchet: Ratchet
-    index_info: IndexInfo
-    chains: dict[_Bytes, Chain] = Field(alias="_chains")
-    pending_pre_key: PendingPreKey | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether this is the entry in use."""
-        return self.index_info.closed == -1
-
-
-class Session(_View):
-    """A record of type "session": all sessions with one device, by their base keys."""
-
-    sessions: dict[_Bytes, SessionEntry] = Field(alias="_sessions")
-    version: str | None = None
-
-    @property
-    def open_entry(self) -> SessionEntry | None:
-        """The session in use, if there is one."""
-        return next((entry for entry in self.sessions.values() if entry.is_open), None)
-
-
-class SenderChainKey(_View):
-    """A group's chain: where it stands, and the 32 bytes that the next key comes from."""
-
-    iteration: _Int
-    seed: _Bytes
-
-
-class SenderSigningKey(_View):
-    """Who signs: public 33 bytes with 0x05 before them; private 32, or empty where somebody else does."""
-
-    public: _Bytes
-    private: _Bytes = b""
-
-
-class SenderKeyState(_View):
-    """One state of a record of type "sender-key", which is a tuple of at most five."""
-
-    sender_key_id: _Int
-    sender_chain_key: SenderChainKey
-    sender_signing_key: SenderSigningKey
-    sender_message_keys: tuple[SenderChainKey, ...] = ()
-
-
-class Fingerprint(_View):
+class Fingerprint(View):
     """Which devices an app state sync key is for."""
 
-    raw_id: _Int | None = None
-    current_index: _Int | None = None
-    device_indexes: tuple[_Int, ...] = ()
+    raw_id: Int | None = None
+    current_index: Int | None = None
+    device_indexes: tuple[Int, ...] = ()
 
 
-class AppStateSyncKey(_View):
+class AppStateSyncKey(View):
     """A record of type "app-state-sync-key"; the time is a Unix time in milliseconds."""
 
-    key_data: _Bytes | None = None
+    key_data: Bytes | None = None
     fingerprint: Fingerprint | None = None
-    timestamp: _Int | None = None
+    timestamp: Int | None = None
 
 
-class IndexValue(_View):
+class IndexValue(View):
     """What an app state entry's value hashes to."""
 
-    value_mac: _Bytes
+    value_mac: Bytes
 
 
-class AppStateSyncVersion(_View):
+class AppStateSyncVersion(View):
     """A record of type "app-state-sync-version": the hash, 128 bytes, of a collection, and its entries by index MAC."""
 
-    version: _Int
-    hash: _Bytes
-    index_value_map: dict[_Bytes, IndexValue] = Field(default_factory=dict)
+    version: Int
+    hash: Bytes
+    index_value_map: dict[Bytes, IndexValue] = Field(default_factory=dict)
 
 
-class TcToken(_View):
+class TcToken(View):
     """A record of type "tctoken"; times are Unix times in seconds."""
 
-    token: _Bytes
-    timestamp: _Int | None = None
-    sender_timestamp: _Int | None = None
+    token: Bytes
+    timestamp: Int | None = None
+    sender_timestamp: Int | None = None
 
     @property
     def jids(self) -> tuple[str, ...]:
@@ -372,7 +214,7 @@ _KINDS: dict[str, Any] = {
     "lid-mapping": str,
     "device-list": tuple[str, ...],
     "tctoken": TcToken,
-    "identity-key": _Bytes,
+    "identity-key": Bytes,
 }
 
 
@@ -415,7 +257,9 @@ def typed(type: str, value: object) -> Any:  # noqa: A002 - Baileys' word
     try:
         return _adapter(type).validate_python(value)
     except ValidationError as error:
-        raise SessionCorrupted(f"this record of type {type!r} is damaged: {_why(error)}; restore a backup of it") from None
+        why = _why(error)
+    # Out here, since pydantic's exception has the value among its attributes.
+    raise SessionCorrupted(f"this record of type {type!r} is damaged: {why}; restore a backup of it")
 
 
 def typed_creds(creds: object) -> Creds:
@@ -430,7 +274,8 @@ def typed_creds(creds: object) -> Creds:
     try:
         return Creds.model_validate(creds)
     except ValidationError as error:
-        raise CredsCorrupted(f"these credentials are damaged: {_why(error)}; restore a backup of them") from None
+        why = _why(error)
+    raise CredsCorrupted(f"these credentials are damaged: {why}; restore a backup of them")
 
 
 def _why(error: ValidationError) -> str:
