@@ -126,6 +126,19 @@ async def test_a_caller_keeps_what_it_brought(postgresql: PostgreSQL, mongodb: M
         await server.aclose()
 
 
+async def test_the_collection_of_auth_states_is_not_for_messages(mongodb: MongoDB) -> None:
+    async with AsyncMongoClient[Any](mongodb.url("messages")) as client:
+        collection = client.get_default_database()["states"]
+        await collection.insert_one({"_id": "login/creds/", "session": "login", "data": "{}"})
+        store = MessageStore(collection, session="login")
+        with pytest.raises(ConfigurationError, match="states"):
+            await store.put({"key": key("1"), "message": text("x")})
+        with pytest.raises(ConfigurationError, match="states"):
+            await store.clear()
+        assert await collection.count_documents({}) == 1
+        await store.close()
+
+
 async def test_a_folders_messages_lie_beside_it(tmp_path: Path) -> None:
     folder = tmp_path / "sessions" / "user.1"
     folder.mkdir(parents=True)
