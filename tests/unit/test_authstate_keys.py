@@ -248,6 +248,57 @@ async def test_a_cancelled_wait_leaves_no_lock_behind(state: AuthenticationState
         await state.keys.set({"session": {"1": {"a": 1}}})
 
 
+async def test_two_tasks_of_a_transaction_may_wait_for_one_record(state: AuthenticationState) -> None:
+    release = asyncio.Event()
+
+    async def holder() -> None:
+        async with state.keys.transaction("first"):
+            await state.keys.get("session", ["1"])
+            await release.wait()
+
+    async def pair() -> None:
+        async with state.keys.transaction("second"):
+            await asyncio.gather(*(state.keys.get("session", ["1"]) for _ in range(3)))
+
+    tasks = [asyncio.create_task(holder()), asyncio.create_task(pair())]
+    await settle()
+    release.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("cancelled_at", range(6))
+async def test_a_wait_that_outlives_its_transaction_and_is_cancelled_leaves_no_lock(
+    state: AuthenticationState, cancelled_at: int
+) -> None:
+    release, ended = asyncio.Event(), asyncio.Event()
+
+    async def holder() -> None:
+        async with state.keys.transaction("first"):
+            await state.keys.get("session", ["1"])
+            await release.wait()
+        ended.set()
+
+    async def two() -> list[asyncio.Task[dict[str, Any]]]:
+        async with state.keys.transaction("second"):
+            waiting = [asyncio.create_task(state.keys.get("session", ["1"])) for _ in range(2)]
+            await settle()
+        return waiting
+
+    first = asyncio.create_task(holder())
+    await settle()
+    waiting = await two()
+    release.set()
+    for _ in range(cancelled_at):
+        await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(first, *waiting, return_exceptions=True)
+    assert ended.is_set()
+    async with asyncio.timeout(5):
+        await state.keys.set({"session": {"1": {"a": 1}}})
+
+
 async def test_a_commit_that_fails_is_taken_back(state: AuthenticationState, store: Watched) -> None:
     store.failing = True
     with pytest.raises(StoreUnavailable):  # noqa: PT012 - a transaction has a beginning and an end
