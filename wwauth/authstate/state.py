@@ -210,7 +210,8 @@ class _Saver:
 
     async def save(self) -> None:
         """Save the credentials, together with whoever else asks before the write begins."""
-        if self._next is None:
+        # Done: it was cancelled before its turn, by somebody who cancels all tasks.
+        if self._next is None or self._next.done():
             self._next = asyncio.ensure_future(self._save())
             # Whoever asked may be cancelled; then nobody asks how it went.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
