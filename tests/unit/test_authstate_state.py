@@ -316,3 +316,19 @@ async def test_a_save_whose_task_was_cancelled_is_not_the_last(store: Slow) -> N
     await save_creds()
     assert BufferJSON.loads((await store.read(session="default", names=[CREDS]))[CREDS])["accountSyncCounter"] == 5
     await state.close()
+
+
+async def test_a_dead_state_does_not_delete_the_session_of_the_next(store: Slow) -> None:
+    one, save_one = await use_auth_state(store)
+    await save_one()
+    await one.logout()
+    two, save_two = await use_auth_state(store)
+    await save_two()
+    await one.logout()
+    assert [session async for session in store.list_sessions()] == ["default"]
+    await two.close()
+    three, _ = await use_auth_state(store)
+    with pytest.raises(SessionClosed):
+        await two.logout()
+    assert await store.read(session="default", names=[CREDS])
+    await three.close()
