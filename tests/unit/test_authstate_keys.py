@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wwauth.abc import RecordName
 from wwauth.authstate import (
     AuthenticationState,
     MemoryAuthStateStore,
@@ -18,8 +19,6 @@ from wwauth.errors import ConfigurationError, StoreUnavailable, TransactionConfl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
-
-    from wwauth.abc import RecordName
 
 
 class Watched(MemoryAuthStateStore):
@@ -297,6 +296,27 @@ async def test_a_wait_that_outlives_its_transaction_and_is_cancelled_leaves_no_l
     assert ended.is_set()
     async with asyncio.timeout(5):
         await state.keys.set({"session": {"1": {"a": 1}}})
+
+
+async def test_a_cache_forgets_what_was_written_past_it_and_cancelled(state: AuthenticationState, store: Watched) -> None:
+    cached = make_cacheable_signal_key_store(state.keys)
+    await cached.set({"session": {"1": {"v": 1}}})
+
+    class Kept(asyncio.Event):
+        """A gate behind which the write has happened, when its caller is cancelled."""
+
+        async def wait(self) -> Any:
+            await MemoryAuthStateStore.write(store, session="default", changes={RecordName("session", "1"): '{"v":2}'})
+            return await super().wait()
+
+    store.gate = Kept()
+    write = asyncio.create_task(state.keys.set({"session": {"1": {"v": 2}}}))
+    await settle()
+    write.cancel()
+    await asyncio.wait([write])
+    store.gate = asyncio.Event()
+    store.gate.set()
+    assert await cached.get("session", ["1"]) == {"1": {"v": 2}} == await state.keys.get("session", ["1"])
 
 
 async def test_a_commit_that_fails_is_taken_back(state: AuthenticationState, store: Watched) -> None:
