@@ -283,8 +283,9 @@ class FolderAuthStateStore(AuthStateStore):
         journal = self._journal
         if journal is None:
             raise RuntimeError("the folder is not held")
-        # The credentials need no journal: they are flushed themselves, and are one file.
-        journaled = set(files) != {_CREDS_FILE}
+        # The credentials need no journal: they are flushed themselves, and are one file. But what it has of them already is
+        # not to be taken for newer.
+        journaled = set(files) != {_CREDS_FILE} or journal.is_behind(_CREDS_FILE)
         with self._staged(files) as temporaries:
             if journaled:
                 journal.append(files)
