@@ -390,3 +390,21 @@ async def test_a_transaction_that_fails_leaves_what_another_one_has_changed(stor
     stored = BufferJSON.loads((await store.read(session="default", names=[CREDS]))[CREDS])
     assert (stored["nextPreKeyId"], stored["accountSyncCounter"]) == (31, 0)
     await state.close()
+
+
+async def test_a_transaction_that_fails_leaves_what_was_committed_before_a_save_began(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    saving = asyncio.create_task(save_creds())
+    await asyncio.sleep(0)
+    async with state.keys.transaction("good"):
+        state.creds["nextPreKeyId"] = 31
+        await save_creds()
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - a transaction has a beginning and an end
+        async with state.keys.transaction("bad"):
+            state.creds["accountSyncCounter"] = 5
+            await save_creds()
+            raise ZeroDivisionError
+    await saving
+    assert (state.creds["nextPreKeyId"], state.creds["accountSyncCounter"]) == (31, 0)
+    await state.close()

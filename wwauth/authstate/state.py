@@ -268,17 +268,18 @@ class _Saver:
         self._changes.append(change)
         return change
 
-    def ended(self, change: _CredsChange) -> None:
+    def ended(self, change: _CredsChange, *, kept: bool) -> None:
         """Forget a change that was committed, or is being taken back."""
         self._changes.remove(change)
+        if kept and self._asked is not None:
+            # Whoever asked before did so for older ones.
+            change.apply(self._asked)
 
     def base(self) -> dict[str, Any]:
         """Return the credentials that are stored, are being saved, or will be by the transactions that run."""
         base = dict(self._stored())
         for change in self._changes:
-            base.update(change.changed)
-            for key in change.removed & base.keys():
-                del base[key]
+            change.apply(base)
         return base
 
     def _stored(self) -> dict[str, Any]:
@@ -332,13 +333,19 @@ class _CredsChange:
         self._saver, self._creds = saver, creds
         self.changed, self.removed = changed, removed
 
+    def apply(self, creds: dict[str, Any]) -> None:
+        """Change other credentials the same way."""
+        creds.update(self.changed)
+        for key in self.removed & creds.keys():
+            del creds[key]
+
     def keep(self) -> None:
         """Take note that it was committed."""
-        self._saver.ended(self)
+        self._saver.ended(self, kept=True)
 
     def put_back(self) -> None:
         """Take it back, but for what was changed again or stored by somebody else meanwhile."""
-        self._saver.ended(self)
+        self._saver.ended(self, kept=False)
         base = self._saver.base()
         for key, value in self.changed.items():
             if key in self._creds and self._creds[key] == value:
