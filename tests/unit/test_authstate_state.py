@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,8 @@ from wwauth.errors import ConfigurationError, CredsCorrupted, SessionClosed, Ses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
+
+    from wwauth.authstate import AuthenticationState
 
 
 class Slow(MemoryAuthStateStore):
@@ -408,3 +411,20 @@ async def test_a_transaction_that_fails_leaves_what_was_committed_before_a_save_
     await saving
     assert (state.creds["nextPreKeyId"], state.creds["accountSyncCounter"]) == (31, 0)
     await state.close()
+
+
+def test_a_state_ends_with_its_event_loop(store: Slow) -> None:
+    async def first() -> AuthenticationState:
+        state, save_creds = await use_auth_state(store)
+        await save_creds()
+        return state
+
+    async def second(old: AuthenticationState) -> None:
+        for call in (old.save_creds, partial(old.keys.set, {"session": {"1": {}}}), old.logout):
+            with pytest.raises(SessionClosed, match="event loop"):
+                await call()
+        await old.close()
+        state, _ = await use_auth_state(store)
+        await state.close()
+
+    asyncio.run(second(asyncio.run(first())))

@@ -122,6 +122,8 @@ class AuthenticationState:
                 return
             if self._given_back:
                 raise SessionClosed(f"the state of {self.session!r} was closed: open it anew to log out")
+            if not self._saver.closed:
+                self._saver.check()
             await self._end()
             await self._store.delete(session=self.session)
             self._logged_out = True
@@ -217,6 +219,7 @@ class _Saver:
         self._asked: dict[str, Any] | None = None
         # What each transaction that runs has changed in them.
         self._changes: list[_CredsChange] = []
+        self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
         self._running = 0
@@ -226,6 +229,12 @@ class _Saver:
 
     def check(self) -> None:
         """Raise `SessionClosed` after the end."""
+        if self._loop.is_closed():
+            # The hold ended with its event loop: the session may be another state's by now.
+            raise SessionClosed(
+                f"the state of {self._session!r} was made in an event loop that has ended: open it anew in this one, and "
+                "close() each state before the end of asyncio.run()"
+            )
         if self.closed:
             raise SessionClosed(f"the state of {self._session!r} was closed or logged out: open it anew to go on")
 
