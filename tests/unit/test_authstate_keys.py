@@ -490,3 +490,32 @@ async def test_wrong_names_are_refused(state: AuthenticationState, type_: Any, i
 async def test_credentials_are_no_keys(state: AuthenticationState) -> None:
     with pytest.raises(ConfigurationError, match="save_creds"):
         await state.keys.set({"creds": {"": {}}})
+
+
+SECRET = "of a private key"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [SECRET],
+        {"session": SECRET},
+        {"session": SECRET.encode()},
+        {"session": [SECRET]},
+        {"session": None},
+        {"session": {SECRET.encode(): 1}},
+        {SECRET.encode(): {}},
+    ],
+)
+async def test_what_is_set_in_the_wrong_place_is_refused_and_not_shown(state: AuthenticationState, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await state.keys.set(wrong)
+    assert SECRET not in repr(caught.value)
+
+
+@pytest.mark.parametrize("ids", [SECRET, SECRET.encode(), [SECRET.encode()], None, 5])
+async def test_ids_in_the_wrong_form_are_refused_and_not_shown(state: AuthenticationState, ids: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await state.keys.get("session", ids)
+    assert SECRET not in repr(caught.value)

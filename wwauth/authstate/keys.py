@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..abc import RecordName
@@ -12,7 +13,7 @@ from .records import ForeignRecords, decoded, encoded
 from .transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from .records import Records
     from .transactions import TransactionContext
@@ -189,20 +190,29 @@ def _key_store(store: Any) -> SignalKeyStore:
 
 
 def _ids(type_: str, ids: Iterable[str]) -> list[str]:
+    # What is in the wrong place may be a key: no message shows it.
     if not isinstance(type_, str) or not type_:
-        raise ConfigurationError(f"invalid type {type_!r}: use one of Baileys' words, such as 'pre-key'")
-    if isinstance(ids, str | bytes):
-        raise ConfigurationError(f"invalid ids {ids!r}: use a list of texts, such as [{ids!r}]")
+        raise ConfigurationError(f"invalid type, {_kind(type_)}: use one of Baileys' words, such as 'pre-key'")
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise ConfigurationError(f"invalid ids of type {type_!r:.40}, {_kind(ids)}: use a list of texts, such as ['1']")
     listed = list(ids)
     for id_ in listed:
         if not isinstance(id_, str):
-            raise ConfigurationError(f"invalid id {id_!r} of type {type_!r}: ids are texts, {str(id_)!r} for a number")
+            raise ConfigurationError(f"invalid id of type {type_!r:.40}, {_kind(id_)}: ids are texts, '1' for a number")
     return listed
 
 
+def _kind(value: object) -> str:
+    return "an empty text" if value == "" else type(value).__name__
+
+
 def _named(data: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[RecordName, Any]]:
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f"invalid data, {_kind(data)}: use a dict of dicts, {{type: {{id: value}}}}")
     for type_, values in data.items():
         if type_ == "creds":
             raise ConfigurationError("invalid type 'creds': change state.creds and call save_creds()")
+        if isinstance(type_, str) and type_ and not isinstance(values, Mapping):
+            raise ConfigurationError(f"invalid values of type {type_!r:.40}, {_kind(values)}: use a dict, {{id: value}}")
         for id_ in _ids(type_, values):
             yield RecordName(type_, canonical(type_, id_)), values[id_]
