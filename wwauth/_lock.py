@@ -22,24 +22,29 @@ class LoginLock:
     """
     An OS lock on a file beside what it is for, which ends with its process; a file beside it names the holder.
 
-    Neither file is ever deleted, and neither lies in the folder: what is renamed or deleted with it would lock nothing.
+    Neither file is deleted, or lies in what is renamed or deleted, as long as there is a login: it would lock nothing then.
 
     Args:
         path: The folder or file that holds the login.
         what: What it is called in the message of `SessionInUse`.
         cure: What to do about it, there.
+
+    Attributes:
+        files: The two files.
     """
 
     def __init__(self, path: Path, *, what: str, cure: str) -> None:
-        self._path, self._what, self._cure = path, what, cure
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, mode=PRIVATE_FILE, thread_local=False)
+        self._folder, self._what, self._cure = path.parent, what, cure
         self._holder_path = path.with_name(f".{path.name}.holder")
+        lock_path = path.with_name(f".{path.name}.lock")
+        self._lock = FileLock(lock_path, timeout=0, mode=PRIVATE_FILE, thread_local=False)
+        self.files = (lock_path, self._holder_path)
 
     def acquire(self) -> None:
         """Take the lock, and make the folder that it lies in; `SessionInUse` names the holder."""
         # A folder of the caller's may hold other things, for others: what of it is ours is private by itself.
-        if not self._path.parent.is_dir():
-            make_private_dir(self._path.parent)
+        if not self._folder.is_dir():
+            make_private_dir(self._folder)
         try:
             self._lock.acquire()
         except Timeout:
@@ -67,7 +72,7 @@ class LoginLock:
         """Say that it is in use, and by whom."""
         who, pid = holder
         return SessionInUse(
-            f"{self._what} {self._path} is in use ({who or 'by a holder that cannot be named'}): {self._cure}",
+            f"{self._what} is in use ({who or 'by a holder that cannot be named'}): {self._cure}",
             holder=who,
             pid=pid,
         )
@@ -75,4 +80,6 @@ class LoginLock:
 
 def profile_lock(profile: Path) -> LoginLock:
     """Return the lock of a browser's profile."""
-    return LoginLock(profile, what="the profile", cure="destroy() that client first, or give this one another client_id")
+    return LoginLock(
+        profile, what=f"the profile {profile}", cure="destroy() that client first, or give this one another client_id"
+    )

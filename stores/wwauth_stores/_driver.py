@@ -33,12 +33,12 @@ CURES: dict[type[StoreError], str] = {
 }
 
 
-class DriverStore(Store):
+class DriverBase:
     """
-    The base of the stores over a database; a subclass says what its driver's errors mean and how its client is closed.
+    The base of what stands over a database; a subclass says what its driver's errors mean and how its client is closed.
 
     Args:
-        place: Where it keeps archives, for messages and the repr: no password is in it.
+        place: Where it keeps what it is given, for messages and the repr: no password is in it.
         timeout: For how many seconds one step (a query, a chunk) may take.
     """
 
@@ -100,6 +100,10 @@ class DriverStore(Store):
                 ) from error
             kind = self._meaning(error)
             raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {CURES[kind]}") from error
+
+
+class DriverStore(DriverBase, Store):
+    """The base of the stores of archives over a database."""
 
 
 def check_timeout(timeout: float) -> None:

@@ -1,10 +1,47 @@
-"""Baileys' session management in Python: credentials and signal keys that are never lost."""
-from .bufferjson import BufferJSON as BufferJSON, UNDEFINED as UNDEFINED
-from .creds import init_auth_creds as init_auth_creds, AuthenticationCreds as AuthenticationCreds
-from .folder import use_multi_file_auth_state as use_multi_file_auth_state, FolderAuthStateStore as FolderAuthStateStore
-from .state import use_auth_state as use_auth_state, AuthenticationState as AuthenticationState
-from .keys import make_cacheable_signal_key_store as make_cacheable_signal_key_store, add_transaction_capability as add_transaction_capability
-async def use_sql_auth_state(url, *, session="default"):
-    from wwauth_stores.authstate.sqlite import SQLiteAuthStateStore
-    from .state import open_state
-    return await open_state(SQLiteAuthStateStore(url.removeprefix("sqlite:///")), session, owned=True)
+"""
+Baileys' session management in Python: the credentials and signal keys of a socket login, which are never lost.
+
+`use_multi_file_auth_state(folder)` and its siblings for databases give `(state, save_creds)`; docs/authstate.md follows
+Baileys' guide section by section. What needs a database driver is loaded with its first use.
+"""
+
+from __future__ import annotations
+
+from ..abc import CREDS, AuthStateStore, RecordName
+from .bufferjson import UNDEFINED, BufferJSON
+from .creds import AuthenticationCreds, init_auth_creds
+from .databases import use_mongo_auth_state, use_redis_auth_state, use_sql_auth_state
+from .disconnect import DisconnectReason, ReconnectPolicy, reconnect_policy
+from .folder import FolderAuthStateStore, use_multi_file_auth_state
+from .in_memory_store import InMemoryStore, make_in_memory_store
+from .keys import SignalKeyStore, add_transaction_capability, make_cacheable_signal_key_store
+from .memory import MemoryAuthStateStore
+from .messages import MessageStore
+from .state import AuthenticationState, use_auth_state
+
+__all__ = [
+    "CREDS",
+    "UNDEFINED",
+    "AuthStateStore",
+    "AuthenticationCreds",
+    "AuthenticationState",
+    "BufferJSON",
+    "DisconnectReason",
+    "FolderAuthStateStore",
+    "InMemoryStore",
+    "MemoryAuthStateStore",
+    "MessageStore",
+    "ReconnectPolicy",
+    "RecordName",
+    "SignalKeyStore",
+    "add_transaction_capability",
+    "init_auth_creds",
+    "make_cacheable_signal_key_store",
+    "make_in_memory_store",
+    "reconnect_policy",
+    "use_auth_state",
+    "use_mongo_auth_state",
+    "use_multi_file_auth_state",
+    "use_redis_auth_state",
+    "use_sql_auth_state",
+]

@@ -102,6 +102,15 @@ class Journal:
         self._dirty.clear()
         self._empty()
 
+    def discard(self) -> None:
+        """Forget everything: the login is being deleted."""
+        self._dirty.clear()
+        self._digests.clear()
+        if self._fd is None:
+            self._path.unlink(missing_ok=True)
+        else:
+            self._empty()
+
     def close(self) -> None:
         """Bring everything to the disk and end; the journal is deleted, since nothing is left to be made good."""
         if self._fd is None:

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,7 @@ class FolderAuthStateStore(AuthStateStore):
         self._path = str(self._folder) + os.sep
         self._journal: Journal | None = None
         self._unapplied = False
+        self._deleted = False
         self._commits = GroupCommit(self._commit_all)
         # Threads read and write: a reader sees all files of a batch, or none.
         self._files = threading.Lock()
@@ -135,7 +137,7 @@ class FolderAuthStateStore(AuthStateStore):
         names = await self._in_thread("list", lambda: self._names(type))
         for start in range(0, len(names), _CHUNK):
             chunk = names[start : start + _CHUNK]
-            for item in (await self._in_thread("read", lambda chunk=chunk: self._read(chunk))).items():
+            for item in (await self._in_thread("read", partial(self._read, chunk))).items():
                 yield item
 
     async def delete(self, *, session: str) -> None:
@@ -206,6 +208,7 @@ class FolderAuthStateStore(AuthStateStore):
         lock.acquire()
         try:
             self._journal = Journal(self._folder)
+            self._deleted = False
             if (self._folder / _LOGGED_OUT).exists():
                 self._log_out()
             self._close_to_others()
@@ -224,8 +227,18 @@ class FolderAuthStateStore(AuthStateStore):
         try:
             if journal is not None:
                 journal.close()
+            if self._deleted:
+                self._remove(lock)
         finally:
             lock.release()
+
+    def _remove(self, lock: LoginLock) -> None:
+        """Remove the folder, when the lock's files are all that is in it."""
+        with contextlib.suppress(OSError):
+            if {path.name for path in self._folder.iterdir()} <= {path.name for path in lock.files}:
+                for path in lock.files:
+                    path.unlink(missing_ok=True)
+                self._folder.rmdir()
 
     def _close_to_others(self) -> None:
         if os.name != "posix":
@@ -260,46 +273,49 @@ class FolderAuthStateStore(AuthStateStore):
 
     def _commit(self, files: dict[str, bytes | None]) -> None:
         """Write all files beside their places, make the batch durable, and put them into their places."""
-        journal = self._open_journal()
-        creds = files.get(_CREDS_FILE)
-        alone = creds is not None and len(files) == 1
+        self._apply_again()
+        journal = self._journal
+        if journal is None:
+            raise RuntimeError("the folder is not held")
+        # The credentials need no journal: they are flushed themselves, and are one file.
+        journaled = set(files) != {_CREDS_FILE}
+        with self._staged(files) as temporaries:
+            if journaled:
+                journal.append(files)
+                self._unapplied = True
+            for name in list(temporaries):
+                os.replace(temporaries[name], self._path + name)  # noqa: PTH105 - there are thousands
+                del temporaries[name]
+        for name in [name for name, data in files.items() if data is None]:
+            (self._folder / name).unlink(missing_ok=True)
+        if journaled:
+            journal.applied()
+            self._unapplied = False
+        else:
+            journal.note(_CREDS_FILE, files[_CREDS_FILE])
+            sync_dir(self._folder)
+
+    @contextmanager
+    def _staged(self, files: Mapping[str, bytes | None]) -> Iterator[dict[str, str]]:
+        """Write all files beside their places and give their temporary names; those that are still in it go at the end."""
         temporaries: dict[str, str] = {}
         try:
             for name, data in files.items():
                 if data is not None:
                     temporaries[name] = write_temporary(self._path + name, data, durable=name == _CREDS_FILE)
+            creds = files.get(_CREDS_FILE)
             if creds is not None:
                 temporaries[_GOOD_COPY] = write_temporary(self._path + _GOOD_COPY, creds, durable=False)
-            if not alone:
-                journal.append(files)
-        except BaseException:
+            yield temporaries
+        finally:
             for temporary in temporaries.values():
                 Path(temporary).unlink(missing_ok=True)
-            raise
-        self._unapplied = not alone
-        for name, temporary in temporaries.items():
-            os.replace(temporary, self._path + name)  # noqa: PTH105 - there are thousands
-        for name, data in files.items():
-            if data is None:
-                (self._folder / name).unlink(missing_ok=True)
-        if alone:
-            journal.note(_CREDS_FILE, creds)
-            sync_dir(self._folder)
-        else:
-            journal.applied()
-        self._unapplied = False
 
     def _apply_again(self) -> None:
         """Put files into their places that a failing disk kept from there, after their batch had become durable."""
         if self._unapplied and self._journal is not None:
             self._journal.open()
             self._unapplied = False
-
-    def _open_journal(self) -> Journal:
-        self._apply_again()
-        if self._journal is None:
-            raise RuntimeError("the folder is not held")
-        return self._journal
 
     def _log_out(self) -> None:
         # From the mark on the login is gone; Baileys, which does not know it, sees that as soon as creds.json is.
@@ -313,6 +329,7 @@ class FolderAuthStateStore(AuthStateStore):
             self._journal.discard()
         sync_dir(self._folder)
         (self._folder / _LOGGED_OUT).unlink()
+        self._deleted = True
 
     def _good_copy(self) -> str | None:
         return _good(self._folder / _GOOD_COPY)

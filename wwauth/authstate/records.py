@@ -142,9 +142,7 @@ class ForeignRecords:
     async def names(self, type: str | None = None) -> list[RecordName]:  # noqa: A002 - Baileys' word
         """Refuse: Baileys' interface has no listing."""
         del type
-        raise ConfigurationError(
-            f"cannot list the keys ({type or 'all types'}) in a {self._store.__class__.__name__}: it has no listing"
-        )
+        raise ConfigurationError(f"cannot list the keys of this {_kind(self._store)}: Baileys' interface has no listing")
 
     def subscribe(self, written: Callable[[Changes], None]) -> None:
         """Do nothing: such a store tells nobody what is written past this layer."""
@@ -198,3 +196,7 @@ def _is_falsy(value: object) -> bool:
     if isinstance(value, int | float):
         return not value or value != value
     return value is None or value is UNDEFINED or value == ""
+
+
+def _kind(store: object) -> str:
+    return type(store).__name__

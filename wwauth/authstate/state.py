@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._names import check_session_name
@@ -18,13 +19,13 @@ from .records import StoredRecords, plugin_errors
 from .transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
     from ..abc import AuthStateStore, RecordName
 
-    SaveCreds = Callable[[], Awaitable[None]]
+    SaveCreds = Callable[..., Coroutine[Any, Any, None]]
 
 
 class AuthenticationState:
@@ -63,9 +64,9 @@ class AuthenticationState:
     ) -> None:
         await self.close()
 
-    async def save_creds(self) -> None:
+    async def save_creds(self, *_: object) -> None:
         """
-        Make the credentials durable as they are now.
+        Make the credentials durable as they are now; a handler of `creds.update` by itself, whose arguments do not matter.
 
         Cheap to call with each message: calls that come while a write runs share the next one, and what is stored already
         is not written again. In a transaction of `keys` the credentials become part of its commit.
@@ -123,7 +124,7 @@ class AuthenticationState:
         self._bindings.clear()
         await self._saver.close()
 
-    def _on_creds_update(self, update: Mapping[str, Any] | None = None) -> Awaitable[None]:
+    def _on_creds_update(self, update: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, None]:
         # At the moment of the event, so that events that follow each other quickly are merged in their order.
         if update is not None and update is not self.creds:
             self.creds.update(update)
@@ -162,12 +163,17 @@ async def open_state(store: AuthStateStore, session: str, *, owned: bool) -> tup
 
 
 async def _new_creds(store: AuthStateStore, session: str) -> AuthenticationCreds:
-    async with aclosing(store.records(session=session)) as records:
+    records = store.records(session=session)
+    try:
         async for name, _ in records:
             raise CredsCorrupted(
                 f"the session {session!r} has keys (type {name.type!r}, for one) but no credentials, and a new identity would "
                 "end their login: bring the credentials back, or delete the session to link the device anew"
             )
+    finally:
+        # A generator may have a connection in its hands.
+        if isinstance(records, AsyncGenerator):
+            await records.aclose()
     return await in_thread(lambda _: init_auth_creds())
 
 
@@ -176,7 +182,7 @@ def _loaded(text: str, session: str) -> AuthenticationCreds:
         loaded = BufferJSON.loads(text)
     except ValueError:
         raise CredsCorrupted(
-            f"the credentials of {session!r} are no JSON ({len(text)} characters); they were left as they are: bring back a good copy"
+            f"the credentials of {session!r} are no JSON ({len(text)} characters) and stay so: bring back a good copy"
         ) from None
     check_creds(loaded)
     return AuthenticationCreds(loaded)

@@ -8,10 +8,10 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from wwauth._disk import store_errors
 from wwauth._files import PRIVATE_FILE, make_private_dir, sweep_temporaries, sync_dir, temporary_sibling
 from wwauth.errors import CredsCorrupted, StoreUnavailable
 
-from .._local import store_errors
 from .._sqlite import DatabaseFile
 from ._sqliteschema import upgrade
 

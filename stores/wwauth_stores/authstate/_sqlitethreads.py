@@ -7,6 +7,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -120,9 +121,9 @@ class _Worker(threading.Thread):
         if not jobs:
             return
         try:
-            connection = self._open(create=any(job.create for job in jobs))
+            timeout = max(job.timeout for job in jobs)
+            connection = self._open(timeout, create=any(job.create for job in jobs))
             if connection is not None:
-                self._wait_for_others(connection, max(job.timeout for job in jobs))
                 self._work(connection, jobs)
                 # Afterwards: what was done to a file without a name is lost with it, and what it told is not the state.
                 self._file.check()
@@ -134,40 +135,39 @@ class _Worker(threading.Thread):
     def _work(self, connection: Connection, jobs: Sequence[_Job[Any]]) -> None:
         raise NotImplementedError
 
-    def _open(self, *, create: bool) -> Connection | None:
-        """Return the connection, None where no auth state was ever kept."""
-        if self._connection is not None:
-            return self._connection
+    def _open(self, timeout: float, *, create: bool) -> Connection | None:
+        """Return the connection, None where no auth state was ever kept; it waits for others for `timeout` seconds."""
+        if self._connection is None:
+            self._connection = self._connect(timeout, create=create)
+        elif timeout != self._timeout:
+            self._connection.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+        self._timeout = timeout
+        return self._connection
+
+    def _connect(self, timeout: float, *, create: bool) -> Connection | None:
         if not self._file.find(create=create):
             return None
-        connection = sqlite3.connect(
-            f"{self._file.path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
-        )
+        # Not to be made by SQLite: what is gone is not to come back empty.
+        uri = f"{self._file.path.as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
         try:
-            self._wait_for_others(connection, self._timeout or 30)
             version = version_of(connection)
+            if not version and not create:
+                connection.close()
+                return None
             if version < NEWEST:
-                if not version and not create:
-                    connection.close()
-                    return None
                 upgrade(connection)
-            self._prepare(connection)
+            self._prepare(connection, timeout)
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
         return connection
 
-    def _prepare(self, connection: Connection) -> None:
+    def _prepare(self, connection: Connection, timeout: float) -> None:
         """Set up a new connection."""
 
-    def _wait_for_others(self, connection: Connection, timeout: float) -> None:
-        if timeout != self._timeout:
-            connection.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
-            self._timeout = timeout
-
     def _close(self) -> None:
-        connection, self._connection, self._timeout = self._connection, None, 0.0
+        connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
@@ -189,13 +189,20 @@ class _Reader(_Worker):
 class _Writer(_Worker):
     """Commits what waits together; where that fails each by itself, so that a write is all that its failure takes back."""
 
-    def _prepare(self, connection: Connection) -> None:
+    def _prepare(self, connection: Connection, timeout: float) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk itself, not to its cache
         connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}")
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            connection.execute("PRAGMA journal_mode = WAL")
+        deadline = time.monotonic() + timeout
+        while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            # Several who do this at the same moment are not made to wait for each other: all but one are told to go away.
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if sqlite_code(error) not in _REFUSED or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _work(self, connection: Connection, jobs: Sequence[_Job[Any]]) -> None:
         try:

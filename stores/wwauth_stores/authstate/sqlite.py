@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from wwauth._disk import check_path, store_errors
 from wwauth._files import make_private_dir
 from wwauth._lock import LoginLock
 from wwauth._names import check_session_name
@@ -16,7 +17,6 @@ from wwauth.abc import CREDS, AuthStateStore, RecordName
 from wwauth.errors import ConfigurationError, CredsCorrupted, StoreError, WWAuthError
 
 from .._driver import CURES, check_timeout
-from wwauth._disk import check_path, store_errors
 from .._sqlite import DatabaseFile, sqlite_code
 from ._sqliteschema import now
 from ._sqlitethreads import SharedDatabase
