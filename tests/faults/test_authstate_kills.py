@@ -30,6 +30,6 @@ def test_what_sqlite_returned_as_saved_survives_kills(tmp_path: Path) -> None:
 
 
 def test_what_postgresql_returned_as_saved_survives_kills(postgresql: PostgreSQL, tmp_path: Path) -> None:
-    with AuthStateKills(tmp_path, postgresql.url("kills"), seed=21, server=postgresql) as kills:
-        kills.run(3)
+    with AuthStateKills(tmp_path, postgresql.url("kills"), seed=20, server=postgresql) as kills:
+        kills.run(4)
     assert kills.ways["server"]

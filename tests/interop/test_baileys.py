@@ -205,7 +205,7 @@ class Turns:
 async def test_fifty_turns_in_which_both_change_a_folder(baileys: Baileys, alice: Path, bob: Path) -> None:
     late = baileys("make", alice, bob)
     turns = Turns(baileys, alice, bob)
-    for number in range(1, 51):
+    for number in range(1, 26):
         await turns.of_baileys(number)
         await turns.of_wwauth(number)
     types = whole(baileys, alice)
