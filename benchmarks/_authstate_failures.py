@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,10 @@ SCENARIOS: dict[str, Scenario] = {
     "`creds.json` is empty, then: start, save": failing.empty_creds,
     "`creds.json` is torn, then: start, save": failing.torn_creds,
 }
+
+
+def cell(scenario: Scenario, program: Sequence[str], folder: Path) -> str:
+    return words(scenario(program, folder))
 
 
 def words(outcome: Outcome) -> str:
@@ -132,7 +137,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.relative_to(ROOT)}")
     options = parser.parse_args()
     cells: dict[str, Callable[[Sequence[str], Path], str]] = {
-        name: lambda program, folder, scenario=scenario: words(scenario(program, folder)) for name, scenario in SCENARIOS.items()
+        name: partial(cell, scenario) for name, scenario in SCENARIOS.items()
     }
     cells[f"SIGKILL while the credentials are saved without end, {KILLS} times"] = kills
     cells[f"two processes save the credentials, and a third reads them, {SECONDS} s"] = two_processes
@@ -149,7 +154,7 @@ def main() -> int:
     lines = [
         *table(["what happens", "Baileys 7.0.0-rc14", "wwauth"], rows),
         "",
-        f"Met on {today}, each from a copy of one folder that Baileys wrote; `python benchmarks/_authstate_failures.py` does it again.",
+        f"Met on {today}, each on a copy of one folder that Baileys wrote, by `python benchmarks/_authstate_failures.py`.",
     ]
     text = "\n".join(lines)
     if options.write:

@@ -54,6 +54,11 @@ GUARANTEES = {
     SQLITE: "durable at return: WAL, `synchronous=FULL`, a batch and its credentials are one transaction; 0600",
 }
 
+WHERE = """\
+Where the time of one record goes, in µs of the clock and of CPU; what is between them is waiting, for the disk and for whoever
+else used the machine. To make 4 kB durable the disk took {flush:.0f} µs: whoever waits for that each time, one after the other,
+does no more than {most:,.0f} in a second."""
+
 # Where ext4 has no journal, making files is slow for a minute after others were deleted: nothing is, until the end.
 
 
@@ -80,7 +85,9 @@ class Operation:
 MANY = 10_000
 OPERATIONS = {
     "a0": Operation("a", "first upload: 812 pre-keys", 812, anew=True, wanted={SQLITE: 10, FOLDER: 1}),
-    "a1000": Operation("a", "… and 38 top-ups of 5, each with the credentials", 1000, anew=True, wanted={SQLITE: 10, FOLDER: 1}),
+    "a1000": Operation(
+        "a", "… and 38 top-ups of 5, each with the credentials", 1000, anew=True, wanted={SQLITE: 10, FOLDER: 1}
+    ),
     "a5000": Operation("a", "… and 838 top-ups", 5000, anew=True, wanted={SQLITE: 10, FOLDER: 1}),
     "b1": Operation("b1", "10,000 session updates, one after the other", MANY, anew=False, wanted={SQLITE: 5}),
     "b2": Operation("b2", "the same, each read and set in a transaction, cached", MANY, anew=False, wanted={SQLITE: 5}),
@@ -162,7 +169,8 @@ class Bench:
             folder.mkdir(exist_ok=True)
             where = f"sqlite:///{folder}/auth.db"
         # What the side before has not flushed would be flushed by whoever asks the disk first.
-        os.sync()
+        if sys.platform != "win32":
+            os.sync()
         job = {"operation": operation, "place": where, "payload": str(self._payload), "count": count}
         done = subprocess.run([*PROGRAMS[side], json.dumps(job)], stdout=subprocess.PIPE, check=True, env=environment())
         return Measured(**json.loads(done.stdout))
@@ -172,6 +180,8 @@ class Bench:
 
     def _used(self, side: str, place: str) -> int:
         """Return how many bytes of the disk a side's files take."""
+        if sys.platform == "win32":
+            raise SystemExit("this benchmark asks how many blocks a file takes, which Windows does not tell")
         return sum(path.stat().st_blocks * 512 for path in self._folder(side, place).rglob("*") if path.is_file())
 
     def _flush(self) -> float:
@@ -199,9 +209,7 @@ def result(bench: Bench, names: list[str], runs: int) -> str:
             "",
             *table(["on the disk", *PROGRAMS], [used(bench, name) for name in names if (SQLITE, name) in bench.disk]),
             "",
-            "Where the time of one record goes, in µs of the clock and µs of CPU (what is between them is waiting: for the disk, "
-            f"and for whoever else used the machine). To make 4 kB durable, the disk took {flush:.0f} µs, so that whoever waits for "
-            f"it each time does no more than {1e6 / flush:,.0f} in a second.",
+            WHERE.format(flush=flush, most=1e6 / flush),
             "",
             *table(["µs: clock, CPU", *PROGRAMS], [[OPERATIONS[name].what, *costs(bench, name)] for name in names]),
             "",
@@ -224,7 +232,8 @@ def used(bench: Bench, name: str) -> list[str]:
 def costs(bench: Bench, name: str) -> list[str]:
     def cost(side: str) -> str:
         done = bench.rows[name, side]
-        clock, cpu = (1e6 * statistics.median(times) for times in zip(*((d.seconds / d.count, d.cpu / d.count) for d in done), strict=True))
+        clock = 1e6 * statistics.median(one.seconds / one.count for one in done)
+        cpu = 1e6 * statistics.median(one.cpu / one.count for one in done)
         return f"{clock:,.0f}, {cpu:,.0f}"
 
     return [cost(side) for side in PROGRAMS]
