@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -87,5 +88,5 @@ async def test_a_second_state_is_told_who_has_the_session_in_a_database(tmp_path
     state, save_creds = await use_sql_auth_state(url, session="bot-1")
     async with state:
         await save_creds()
-        with pytest.raises(SessionInUse, match=r"bot-1"):
+        with pytest.raises(SessionInUse, match=str(os.getpid())):
             await use_sql_auth_state(url, session="bot-1")
