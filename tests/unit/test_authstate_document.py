@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.servers.mongodb import MongoDB
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "authstate.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
 
 
 class Socket:

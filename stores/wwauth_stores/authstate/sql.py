@@ -49,7 +49,7 @@ def sql_auth_state_store(url_or_engine: str | AsyncEngine) -> AuthStateStore:
         MissingDependency: SQLAlchemy or the driver is not installed.
     """
     if isinstance(url_or_engine, str):
-        path = _sqlite_file(url_or_engine)
+        path = sqlite_file(url_or_engine)
         return SQLAuthStateStore(url_or_engine) if path is None else SQLiteAuthStateStore(path)
     engine = _checked(url_or_engine)
     if engine.dialect.name == "sqlite":
@@ -264,7 +264,7 @@ def _checked(engine: Any) -> AsyncEngine:
     return checked
 
 
-def _sqlite_file(url: str) -> str | None:
+def sqlite_file(url: str) -> str | None:
     """Return the path in a URL for SQLite, as SQLAlchemy reads it; None: it is for another database."""
     scheme, _, rest = url.partition(":")
     if scheme.lower().partition("+")[0] != "sqlite":
