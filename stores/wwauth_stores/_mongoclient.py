@@ -38,7 +38,7 @@ def open_client(url: str, *, timeout: float) -> Any:
     import pymongo  # noqa: PLC0415 - a driver
 
     scheme, colon, rest = url.partition(":")
-    options = {}
+    options: dict[str, Any] = {}
     if "serverselectiontimeoutms" not in rest.lower() and isinstance(timeout, int | float) and 0 < timeout <= _DAY:
         # Within the time of a step, so that the driver can still say why it found none.
         options["serverSelectionTimeoutMS"] = int(timeout * 900)
