@@ -51,14 +51,12 @@ class SingleMongoDB(MongoDB):
 single_mongodb = server_fixture(SingleMongoDB)
 
 
-@pytest.fixture(params=["replica set", "single"])
-def server(request: pytest.FixtureRequest) -> MongoDB:
-    found: MongoDB = request.getfixturevalue("mongodb" if request.param == "replica set" else "single_mongodb")
-    return found
+BOTH = pytest.mark.parametrize("url", ["mongodb", "single_mongodb"], indirect=True)
 
 
 @pytest.fixture
-def url(server: MongoDB) -> str:
+def url(request: pytest.FixtureRequest) -> str:
+    server: MongoDB = request.getfixturevalue(getattr(request, "param", "single_mongodb"))
     return f"{server.url('auth')}&collection=auth"
 
 
@@ -167,8 +165,8 @@ async def test_an_existing_login_is_found_and_kept_as_it_is(
         ([{"_id": "one:creds", "data": "{}"}], "a prefix before each name keeps it: import it"),
         ([{"sessionId": "one", "id": "creds", "data": "{}"}], "names in the field id keeps it: import it"),
         ([{"fileName": "creds.json", "data": "{}"}], "names in the field fileName keeps it: import it"),
-        ([{"_id": "creds", "noiseKey": {}}], "use-mongo-file-auth-state keeps it: import it|no text in data or value"),
-        ([{"_id": "creds", "data": {"noiseKey": {}}}], "no text in data or value .*import it"),
+        ([{"_id": "creds", "noiseKey": {}}], "use-mongo-file-auth-state keeps it: import it"),
+        ([{"_id": "creds", "data": {"noiseKey": {}}}], "a program with objects keeps it: import it"),
         ([{"_id": "auth_creds", "creds": {"noiseKey": {}}}], "mongo-baileys keeps it: import it"),
         ([{"_id": "dev-auth_creds", "deviceId": "dev", "creds": {"noiseKey": {}}}], "multi-mongo keeps it: import it"),
         ([{"key": "keyv:one:creds", "value": '{"value":"{}","expires":1}'}], "Keyv keeps it: import it"),
@@ -240,6 +238,7 @@ async def test_the_guides_code_and_wwauth_take_turns(mongodb: MongoDB, require_o
 # Writes
 
 
+@BOTH
 async def test_a_writer_that_is_killed_leaves_all_of_a_write_or_nothing(store: MongoAuthStateStore, url: str) -> None:
     for returned in killed_writers(url, 2):
         # Its hold is taken over at once, and what it had begun is finished first.
@@ -289,6 +288,7 @@ async def test_a_write_larger_than_a_document_is_one_write(store: MongoAuthState
 # Holds
 
 
+@BOTH
 async def test_whoever_was_overtaken_writes_nothing_more(store: MongoAuthStateStore, url: str, kept: Any) -> None:
     async with store.hold(session="one"):
         await store.write(session="one", changes={CREDS: "{}", KEY: "1"})

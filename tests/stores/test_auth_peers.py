@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import Binary
-from pymongo import AsyncMongoClient, MongoClient
+from pymongo import MongoClient
 from redis import Redis as BlockingRedis
-from redis.asyncio import Redis as Client
 
 from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import BufferJSON
 from wwauth.errors import CredsCorrupted
-from wwauth_stores.authstate._peers_mongo import mongo_peers
-from wwauth_stores.authstate._peers_redis import redis_peers
+from wwauth_stores.authstate.mongo import mongo_auth_state_store
+from wwauth_stores.authstate.redis import redis_auth_state_store
 
 from .auth_logins import full_login
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from wwauth_stores.authstate._peers import PeerState
 
@@ -41,11 +39,6 @@ def memory(name: RecordName) -> str:
 
 def file(name: RecordName) -> str:
     return memory(name).replace("/", "__").replace(":", "-")
-
-
-@asynccontextmanager
-async def step(_: str) -> AsyncIterator[None]:
-    yield
 
 
 def spread(value: Any) -> dict[str, Any]:
@@ -127,8 +120,8 @@ def mongo(mongodb: MongoDB) -> Iterator[tuple[str, Any]]:
 
 
 async def found_in(url: str) -> list[tuple[PeerState, dict[RecordName, str]]]:
-    async with AsyncMongoClient[Any](url) as client:
-        peers = await mongo_peers(client.get_default_database()["auth"], step)
+    async with mongo_auth_state_store(f"{url}&collection=auth") as store:
+        peers = await store.peers()
         return [(peer, dict([record async for record in peer.records()])) for peer in peers]
 
 
@@ -215,8 +208,8 @@ async def test_what_other_programs_kept_in_redis_is_what_baileys_wrote(redis: Re
             kept.set(f"two:{file(name)}", text)
             kept.set(f"bot:three:{memory(name)}", text)
             kept.set(f"keyv:four:{memory(name)}", json.dumps({"value": text, "expires": 1}))
-    async with Client(port=redis.port, db=2) as client:
-        found = {peer.session: peer for peer in await redis_peers(client, step)}
+    async with redis_auth_state_store(f"redis://127.0.0.1:{redis.port}/2") as store:
+        found = {peer.session: peer for peer in await store.peers()}
         assert {name: peer.program for name, peer in found.items()} == {
             "one": "baileys-redis-auth",
             "two": "a program with plain keys",

@@ -10,6 +10,7 @@ from wwauth.authstate.names import KNOWN_TYPES, file_name, record_of
 from wwauth.errors import CredsCorrupted
 
 from ._keys import record_key, record_name, type_prefix
+from ._peers_mongo import peers_creds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     Step = Callable[[str], AbstractAsyncContextManager[None]]
 
-# Which of the texts that look like a name are not: what stands between a session and its keys in one `_id`.
+_DOING = "look at how auth states are kept"
+
+# What a session's name has none of, and a collection's may.
 _NO_SESSION = re.compile(r"[^-_A-Za-z0-9]+")
 
 
@@ -143,9 +146,8 @@ async def find_layout(collection: Any, wanted: str | None, step: Step, place: st
         CredsCorrupted: It is none of the layouts that can be used where it is, or it cannot be told which; the message names
             what was found, and what to do.
     """
-    doing = "look at how auth states are kept"
     label = _NO_SESSION.sub("_", collection.name).strip("_") or "auth"
-    async with step(doing):
+    async with step(_DOING):
         first = await collection.find_one({}, sort=[("_id", 1)])
         last = await collection.find_one({}, sort=[("_id", -1)])
         # By its index there; elsewhere, any document.
@@ -169,12 +171,11 @@ _IMPORT = "import it into an empty collection (wwauth authstate import), it stay
 
 
 async def _guide(collection: Any, wanted: str | None, label: str, step: Step, place: str) -> GuideLayout:
-    from ._peers_mongo import peers_creds  # noqa: PLC0415 - loads the driver
-
-    async with step("look at how auth states are kept"):
+    async with step(_DOING):
         found = [document async for document in collection.find({"_id": {"$in": ["creds", "creds.json"]}})]
-        known = None if found else await peers_creds(collection)
         some = found[0] if found else await collection.find_one({})
+        fields = [field for field in ("data", "value") if isinstance(some.get(field), str)]
+        known = None if found and fields else await peers_creds(collection)
     if known is not None:
         raise _doubt(place, f"an auth state as {known} keeps it", _IMPORT)
     identifier = some["_id"] if isinstance(some["_id"], str) else ""
@@ -184,15 +185,14 @@ async def _guide(collection: Any, wanted: str | None, label: str, step: Step, pl
     if not found and wanted is None:
         cure = "restore the document 'creds' from a backup; they do not become a new login by themselves"
         raise _doubt(place, f"keys, but no credentials ({_shape(some)})", cure)
-    fields = [field for field in ("data", "value") if isinstance(some.get(field), str)]
     if len(found) > 1:
         raise _doubt(place, "credentials twice, as 'creds' and as 'creds.json'", _APART)
     if len(fields) != 1:
-        shape = "its text in both data and value" if fields else "no text in data or value"
-        raise _doubt(place, f"credentials with {shape} ({_shape(some)})", _IMPORT)
+        what = "its text in both data and value" if fields else "no text in data or value"
+        raise _doubt(place, f"a record with {what} ({_shape(some)})", "restore it from a backup, or move it elsewhere")
     field = fields[0]
     suffix = ".json" if identifier.endswith(".json") else ""
-    async with step("look at how auth states are kept"):
+    async with step(_DOING):
         odd = await collection.find_one(
             {
                 "$or": [
