@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import OperationFailure
 
 from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import BufferJSON, use_mongo_auth_state
@@ -317,6 +318,24 @@ async def test_a_dead_holder_of_this_machine_is_followed_at_once(store: MongoAut
     with pytest.raises(SessionInUse, match="elsewhere"):
         async with store.hold(session="one"):
             pass
+
+
+@pytest.mark.parametrize("url", ["mongodb"], indirect=True)
+async def test_a_transaction_that_a_dead_holder_left_open_is_ended(store: MongoAuthStateStore, kept: Any) -> None:
+    async with store.hold(session="one"):
+        await store.write(session="one", changes={CREDS: "old", KEY: "old"})
+    leases = kept.database["auth.leases"]
+    with kept.database.client.start_session() as dead:
+        leases.update_one({}, {"$set": {"holder": dead_holder(), "ttl": 10**9, "transactions": dead.session_id}})
+        dead.start_transaction()
+        kept.update_one({"_id": "one/creds/"}, {"$set": {"data": "half"}}, session=dead)
+        leases.update_one({}, {"$currentDate": {"renewed": True}}, session=dead)
+        async with store.hold(session="one"):
+            assert await store.read(session="one", names=[CREDS]) == {CREDS: "old"}
+            await store.write(session="one", changes={CREDS: "new", KEY: "new"})
+        with pytest.raises(OperationFailure):
+            dead.commit_transaction()
+    assert await everything(store) == {CREDS: "new", KEY: "new"}
 
 
 async def test_in_the_guides_layout_every_name_is_the_same_login(mongodb: MongoDB) -> None:

@@ -226,13 +226,13 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
         doing = f"hold session {check_session_name(session)!r}"
         owner = (await self._found()).owner(session)
         async with holding(self._writes, owner) as fence:
-            await self._writes.replay(owner, doing)
-            self._fences[owner] = fence
             try:
+                await self._writes.begin(owner, fence, doing)
+                self._fences[owner] = fence
                 yield
             finally:
-                del self._fences[owner]
-                self._writes.forget(owner)
+                self._fences.pop(owner, None)
+                await self._writes.end(owner)
 
     async def peers(self) -> list[PeerState]:
         """
