@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wwauth.authstate import curve
 from wwauth.authstate.bufferjson import UNDEFINED, BufferJSON
-from wwauth.authstate.creds import RESERVED, AuthenticationCreds, check_creds, init_auth_creds
+from wwauth.authstate.creds import RESERVED, AuthenticationCreds, _restored, check_creds, init_auth_creds
 from wwauth.errors import CredsCorrupted
 
 if TYPE_CHECKING:
@@ -144,6 +146,25 @@ def test_a_key_that_is_there_keeps_its_place(new: AuthenticationCreds) -> None:
 
     assert list(creds) == [*FRESH, "pairingCode", "lastPropHash", "me"]
     assert creds.setdefault("pairingCode", "D") == "B"
+
+
+NAMES = ("registrationId", "registered", *RESERVED, "me", "account")
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(NAMES)), max_size=25))
+def test_the_order_is_that_of_a_javascript_object(steps: list[tuple[bool, str]]) -> None:
+    """In JavaScript the reserved keys are there from the start, and undefined."""
+    creds = _restored(AuthenticationCreds, dict.fromkeys(("registrationId", "registered"), 1), RESERVED, ())
+    javascript: dict[str, object] = dict.fromkeys(("registrationId", "registered"), 1) | dict.fromkeys(RESERVED, UNDEFINED)
+
+    for remove, name in steps:
+        if not remove:
+            creds[name] = javascript[name] = 2
+        elif name in creds:
+            del creds[name], javascript[name]
+
+    assert list(creds) == [name for name, value in javascript.items() if value is not UNDEFINED]
+    assert BufferJSON.dumps(creds) == BufferJSON.dumps(javascript)
 
 
 @pytest.mark.parametrize("remove", ["del", "pop", "popitem"])

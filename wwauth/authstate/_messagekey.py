@@ -32,14 +32,19 @@ def part(box: object, name: str) -> object:
     return None
 
 
-def plain_jid(jid: object) -> str:
+def normalized_jid(jid: object) -> str:
     """Return an address as chats have it: without the device, as Baileys' jidNormalizedUser gives it; "" for none."""
     if not isinstance(jid, str):
         return ""
     user, at, server = jid.rpartition("@")
     if server in _PHONES | _LIDS:
         user = user.partition(":")[0].partition("_")[0]
-    return _fitting(f"{user}{at}{'s.whatsapp.net' if server == 'c.us' else server}")
+    return f"{user}{at}{'s.whatsapp.net' if server == 'c.us' else server}"
+
+
+def plain_jid(jid: object) -> str:
+    """Return a normalized address as databases take it."""
+    return _fitting(normalized_jid(jid))
 
 
 def _fitting(name: str) -> str:
