@@ -153,11 +153,11 @@ async def test_an_existing_login_is_found_and_kept_as_it_is(
         ([{"_id": "pre-key-1", "data": "{}"}], "keys, but no credentials"),
         (
             [{"_id": "one/creds/", "session": "one", "data": "{}"}, {"_id": "creds", "data": "{}"}],
-            "beside them|of another kind",
+            "beside them|another kind",
         ),
         (
             [{"_id": "creds", "data": "{}"}, {"_id": "one/creds/", "session": "one", "data": "{}"}],
-            "beside them|of another kind",
+            "beside them|another kind",
         ),
         ([{"_id": "creds", "data": "{}"}, {"_id": "creds.json", "data": "{}"}], "credentials twice"),
         ([{"_id": "creds", "data": "{}", "value": "{}"}], "both data and value"),
