@@ -11,10 +11,9 @@ from wwauth.abc import AuthStateStore
 from wwauth.errors import ConfigurationError, StoreError
 
 from .._driver import DriverBase, load
-from .._mongoclient import hosts_of, is_client, meaning, open_client, safe_database, safe_options, take_option
-from ..urls import redact_url
+from .._mongoclient import hosts_of, meaning
 from ._hold import holding
-from ._shared import Shared
+from ._mongo_collection import collection_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
@@ -91,8 +90,7 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
         load("pymongo", extra="mongodb", needed_by="MongoAuthStateStore")
         if layout is not None and layout not in get_args(MongoLayout):
             raise ConfigurationError(f"invalid layout {layout!r}: use None or one of {', '.join(get_args(MongoLayout))}")
-        self._shared: Shared | None = None
-        collection = self._collection_of(collection_or_url)
+        collection, self._shared = collection_of(collection_or_url, name=_COLLECTION, timeout=_TIMEOUT)
         client = collection.database.client
         hosts = ",".join(hosts_of(client).values())
         super().__init__(f"mongodb://{hosts}/{collection.database.name}, collection {collection.name}", timeout=_TIMEOUT)
@@ -269,24 +267,6 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
                     return
         finally:
             await cursor.close()
-
-    def _collection_of(self, given: Any) -> Any:
-        """Return a collection whose writes are safe and whose reads are true, whatever it was set to."""
-        if isinstance(given, str):
-            address, name = take_option(given, "collection")
-            if not address.lower().startswith(("mongodb://", "mongodb+srv://")):
-                raise ConfigurationError(
-                    f"invalid URL {redact_url(given)!r}: write mongodb://user:password@host:27017/database?collection={_COLLECTION}"
-                )
-            self._shared = Shared(address, lambda: open_client(address, timeout=_TIMEOUT))
-            return safe_database(self._shared.client, None)[name or _COLLECTION]
-        client = getattr(getattr(given, "database", None), "client", None)
-        if not is_client(client) or not isinstance(getattr(given, "name", None), str):
-            raise ConfigurationError(
-                f"invalid collection of type {type(given).__name__}: give a collection of pymongo's AsyncMongoClient or "
-                f"motor's AsyncIOMotorClient, such as client['bot']['auth_state'], or a URL"
-            )
-        return given.with_options(**safe_options())
 
     def _made(self) -> Writes:
         from ._mongo_writes import Writes  # noqa: PLC0415 - loads the driver
