@@ -151,9 +151,7 @@ class _Plan:
                 self.pre_keys.append(name)
             elif name.type == "session":
                 self._at_session(name, text)
-            elif name.type == "sender-key-memory" and name.id in self.policy.left_groups:
-                self.changes[name] = None
-            elif name.type == "sender-key" and name.id.partition("::")[0] in self.policy.left_groups:
+            elif name.type in {"sender-key", "sender-key-memory"} and name.id.partition("::")[0] in self.policy.left_groups:
                 self.changes[name] = None
 
     def _at_session(self, name: RecordName, text: str) -> None:
@@ -165,7 +163,7 @@ class _Plan:
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # what cannot be read is for `verify`
         unused = self.policy.unused_sessions_days
-        if len(old) == len(entries) or (unused is not None and used < self.now - unused * _DAY_MS):
+        if 0 < len(entries) == len(old) or (unused is not None and used < self.now - unused * _DAY_MS):
             self.changes[name] = None
         elif old:
             for key in old:

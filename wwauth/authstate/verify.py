@@ -1,4 +1,4 @@
-"""Looking at an auth state: is all of it there, whole, and of one login?"""
+"""Looking at an auth state: whether all of it is there, whole, and of one login."""
 
 from __future__ import annotations
 
@@ -142,7 +142,9 @@ class _Look:
             self._at_creds(text)
         self.findings += self._mappings()
         self.findings += [
-            Finding("note", f"{kind}-*", f"{count} records of a type that this version does not know", "None needed: they are kept.")
+            Finding(
+                "note", f"{kind}-*", f"{count} records of a type that this version does not know", "None needed: they are kept."
+            )
             for kind, count in sorted(self.unknown.items())
         ]
 
