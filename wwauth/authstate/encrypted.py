@@ -144,8 +144,11 @@ class EncryptedAuthState(AuthStateStore):
                 f"{label(name)} of {session!r} is not encrypted: rekey() the session with allow_plaintext=True if that is "
                 "what you left there, else somebody else did"
             )
-        key = self._keys.get(envelope["key"], b"")
-        if not key and envelope["key"]:
+        damaged = f"{label(name)} of {session!r} was changed, or belongs to another record: restore a backup of it"
+        if not envelope["key"]:
+            raise DecryptionFailed(damaged)
+        key = self._keys.get(envelope["key"])
+        if key is None:
             raise DecryptionFailed(
                 f"{label(name)} of {session!r} is encrypted with the key {envelope['key']!r:.20}, which is none of those given "
                 f"({', '.join(self._keys)}): give that key, too"
@@ -155,9 +158,7 @@ class EncryptedAuthState(AuthStateStore):
             data = base64.b64decode(envelope["data"], validate=True)
             return _cipher(key, place).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], place).decode()
         except (InvalidTag, ValueError):
-            raise DecryptionFailed(
-                f"{label(name)} of {session!r} was changed, or belongs to another record: restore a backup of it"
-            ) from None
+            raise DecryptionFailed(damaged) from None
 
     def _is_current(self, text: str) -> bool:
         """Tell whether a stored text is under the key that writes."""
