@@ -202,7 +202,7 @@ def parse() -> argparse.Namespace:
         parser.error("--runs, --megabytes and --minutes are whole numbers from 1")
     if shutil.which("node") is None or not PEERS.is_dir():
         parser.error(
-            "the peer is not installed: get Node 18 or newer, then PUPPETEER_SKIP_DOWNLOAD=1 npm ci --prefix tests/interop"
+            "the peer is not installed: get Node 20 or newer, then PUPPETEER_SKIP_DOWNLOAD=1 npm ci --prefix tests/interop"
         )
     if not has_tar():
         say(f"{TAR} is left out: install tar, zstd and coreutils (Debian: apt install zstd) to have it beside the others")

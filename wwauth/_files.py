@@ -89,7 +89,8 @@ def write_temporary(path: str, data: bytes, *, durable: bool) -> str:
     For those who replace many small files at a time, and rename them themselves; when it fails, nothing is left.
     """
     folder, _, name = path.rpartition(os.sep)
-    temporary = f"{folder}{os.sep}.{name}.{secrets.token_hex(_TOKEN_BYTES)}{_TEMPORARY}"
+    # Not the whole name, which may be as long as a file's name can be.
+    temporary = f"{folder}{os.sep}.{name[:50]}.{secrets.token_hex(_TOKEN_BYTES)}{_TEMPORARY}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
     try:
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_CURES: dict[type[StoreError], str] = {
+CURES: dict[type[StoreError], str] = {
     StoreUnavailable: "try again when it answers",
     StoreDenied: "mend its user's credentials or rights",
     StoreFull: "make room there",
@@ -33,12 +33,12 @@ _CURES: dict[type[StoreError], str] = {
 }
 
 
-class DriverStore(Store):
+class DriverBase:
     """
-    The base of the stores over a database; a subclass says what its driver's errors mean and how its client is closed.
+    The base of what stands over a database; a subclass says what its driver's errors mean and how its client is closed.
 
     Args:
-        place: Where it keeps archives, for messages and the repr: no password is in it.
+        place: Where it keeps what it is given, for messages and the repr: no password is in it.
         timeout: For how many seconds one step (a query, a chunk) may take.
     """
 
@@ -96,10 +96,14 @@ class DriverStore(Store):
         except Exception as error:
             if bound.expired():
                 raise StoreUnavailable(
-                    f"cannot {doing} in {self._place}: no answer within {self._timeout:g} s; {_CURES[StoreUnavailable]}"
+                    f"cannot {doing} in {self._place}: no answer within {self._timeout:g} s; {CURES[StoreUnavailable]}"
                 ) from error
             kind = self._meaning(error)
-            raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {_CURES[kind]}") from error
+            raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {CURES[kind]}") from error
+
+
+class DriverStore(DriverBase, Store):
+    """The base of the stores of archives over a database."""
 
 
 def check_timeout(timeout: float) -> None:

@@ -19,7 +19,6 @@ first. All times are the server's.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,9 +29,10 @@ from pymongo.errors import DuplicateKeyError
 
 from wwauth._names import pack_name_parts
 from wwauth.abc import SessionInfo
-from wwauth.errors import StoreError, StoreUnavailable
+from wwauth.errors import StoreUnavailable
 
-from ._lease import in_use, overtaken
+from ._lease import overtaken
+from ._mongo_leases import FORMAT, OURS, MongoLeases, newer
 
 if TYPE_CHECKING:
     from ._gridfs import Step
@@ -44,16 +44,8 @@ _TOUCH_EVERY = 60.0
 # For how long a save that failed goes on to delete what it wrote.
 LAST_WORD = 5.0
 
-_FORMAT = 1
-
-# A head that a newer version wrote is not touched.
-_OURS = {"format": {"$in": [None, _FORMAT]}}
-
 # Behind every character of a name.
 _LAST = "\x7f"
-
-# When a lease has run out by the server's clock. Compared as numbers: not every server compares dates in expressions.
-_RUN_OUT = {"$expr": {"$lt": [{"$add": [{"$toLong": "$renewed"}, "$ttl"]}, {"$toLong": "$$NOW"}]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +79,12 @@ class Upload:
             self._touched = time.monotonic()
 
 
-class Heads:
-    """The heads of a bucket, and the leases that they hold (`wwauth_stores._lease.Leases`)."""
+class Heads(MongoLeases):
+    """The heads of a bucket, and the leases that they hold."""
 
     def __init__(self, database: Any, name: str, step: Step) -> None:
-        self._heads = database[name]
-        self._step = step
+        super().__init__(database[name], step)
+        self._heads = self._leases
         self._prepared = False
 
     async def prepare(self, doing: str) -> None:
@@ -120,10 +112,10 @@ class Heads:
     async def begin(self, session: str, file: ObjectId, fence: int | None, doing: str) -> Head:
         """Take note of an upload; `LeaseLost`: the fence is not the newest one."""
         # Not twice, when the driver asks again after a connection broke.
-        found: dict[str, Any] = {"_id": session, f"pending.{file}": {"$exists": False}, **_OURS}
+        found: dict[str, Any] = {"_id": session, f"pending.{file}": {"$exists": False}, **OURS}
         if fence is not None:
             found["fence"] = fence
-        change = {"$currentDate": {f"pending.{file}": True}, "$inc": {"open": 1}, "$setOnInsert": {"format": _FORMAT}}
+        change = {"$currentDate": {f"pending.{file}": True}, "$inc": {"open": 1}, "$setOnInsert": {"format": FORMAT}}
         while True:
             async with self._step(doing):
                 try:
@@ -244,49 +236,6 @@ class Heads:
             found = [document async for document in self._heads.find({"open": {"$gt": 0}}).limit(100)]
         return [_head(document) for document in found]
 
-    # Leases --------------------------------------------------------------------------------------------------------
-
-    async def claim(self, session: str, holder: str, ttl: float) -> int:
-        """Take the lease and return its fence; raises `in_use`."""
-        doing = f"take the lease on session {session!r}"
-        await self.prepare(doing)
-        free = {"_id": session, **_OURS, "$or": [{"holder": None}, {"holder": holder}, _RUN_OUT]}
-        change = {
-            "$set": {"holder": holder, "ttl": _milliseconds(ttl)},
-            "$setOnInsert": {"format": _FORMAT},
-            "$currentDate": {"renewed": True},
-            "$inc": {"fence": 1},
-        }
-        while True:
-            async with self._step(doing):
-                with suppress(DuplicateKeyError):
-                    document = await self._heads.find_one_and_update(
-                        free, change, upsert=True, return_document=ReturnDocument.AFTER
-                    )
-                    if document is not None:
-                        return int(document["fence"])
-            head = await self.find(session, doing)
-            if head is not None and head.holder not in {None, holder}:
-                raise in_use(session, str(head.holder))
-            # It became free meanwhile, or this head's first writer was a save.
-
-    async def renew(self, session: str, fence: int, ttl: float) -> None:
-        """Begin the `ttl` anew; raises `overtaken` unless the fence is the newest one."""
-        doing = f"renew the lease on session {session!r}"
-        async with self._step(doing):
-            result = await self._heads.update_one(
-                {"_id": session, "fence": fence},
-                {"$set": {"ttl": _milliseconds(ttl)}, "$currentDate": {"renewed": True}},
-            )
-        if not result.matched_count:
-            head = await self.find(session, doing)
-            raise overtaken(session, head.holder if head else None)
-
-    async def release(self, session: str, fence: int) -> None:
-        """End it, where the fence is the newest one."""
-        async with self._step(f"release the lease on session {session!r}"):
-            await self._heads.update_one({"_id": session, "fence": fence}, {"$set": {"holder": None}})
-
     async def _still_ours(self, session: str, file: ObjectId, fence: int | None, doing: str) -> Head:
         head = await self.find(session, doing)
         if fence is not None and (head is None or head.fence != fence):
@@ -297,10 +246,8 @@ class Heads:
 
 
 def _head(document: dict[str, Any]) -> Head:
-    if document.get("format", _FORMAT) != _FORMAT:
-        raise StoreError(
-            f"session {document['_id']!r} was stored by a newer wwauth (format {document['format']!r}): update this one"
-        )
+    if document.get("format", FORMAT) != FORMAT:
+        raise newer(document)
     return Head(
         session=document["_id"],
         file=document.get("file"),
@@ -316,10 +263,6 @@ def _head(document: dict[str, Any]) -> Head:
 
 def _entries(found: dict[str, datetime] | None) -> dict[ObjectId, datetime]:
     return {ObjectId(file): since for file, since in (found or {}).items()}
-
-
-def _milliseconds(ttl: float) -> Int64:
-    return Int64(max(1, round(ttl * 1000)))
 
 
 def _given_up(session: str) -> StoreUnavailable:

@@ -119,8 +119,7 @@ class Keys:
 
     def heads(self, beginning: str) -> str:
         """Return the pattern of the heads of all sessions whose names begin so."""
-        literal = _GLOB.sub(r"\\\1", f"{self.prefix}{{{beginning}")
-        return f"{literal}*{_HEAD}"
+        return literal(f"{self.prefix}{{{beginning}") + f"*{_HEAD}"
 
     def session(self, head: bytes) -> str:
         """Return whose head this is."""
@@ -157,6 +156,11 @@ class RedisLeases:
     async def _run(self, script: str, session: str, *arguments: object) -> Any:
         async with self._step(f"keep the lease of {session!r}"):
             return await self._client.eval(script, 1, self._keys.lease(session), *arguments)
+
+
+def literal(text: str) -> str:
+    """Return the pattern that matches this text alone."""
+    return _GLOB.sub(r"\\\1", text)
 
 
 def check_fence(answer: list[bytes], session: str) -> None:

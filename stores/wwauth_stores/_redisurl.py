@@ -45,6 +45,46 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
     return urlunsplit(parts._replace(query=urlencode(rest), fragment="")), own
 
 
+def open_client(url: str, **options: Any) -> Any:
+    """
+    Return a client for a URL; nothing is connected yet. `options` are for redis-py's `Redis.from_url`.
+
+    Raises:
+        ConfigurationError: redis-py does not take it; no password is in the message.
+    """
+    from redis.asyncio import Redis  # noqa: PLC0415 - a driver
+    from redis.asyncio.retry import Retry  # noqa: PLC0415 - as above
+    from redis.backoff import NoBackoff  # noqa: PLC0415 - as above
+
+    # For a connection that has gone stale; a RetryingStore does more. Each command may be done twice.
+    once_more = Retry(NoBackoff(), 1)
+    problem = None
+    try:
+        client = Redis.from_url(url, **{"retry": once_more, **options})
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)  # is every option known?
+    except (TypeError, ValueError) as error:
+        problem = type(error).__name__
+    if problem is not None:
+        # Outside of the handler: the driver's text, which may hold the password, is not even its context.
+        raise ConfigurationError(
+            f"invalid store URL {redact_url(url)!r}: redis-py does not take it ({problem}); look at its options"
+        )
+    return client
+
+
+def check_client(client: Any, *, needed_by: str) -> None:
+    """Refuse what is no client of redis-py's for bytes, with a `ConfigurationError`."""
+    from redis.asyncio import Redis, RedisCluster  # noqa: PLC0415 - a driver
+
+    if not isinstance(client, (Redis, RedisCluster)):
+        raise ConfigurationError(
+            f"invalid client {type(client).__name__}: {needed_by} takes a redis.asyncio.Redis or RedisCluster, "
+            f"or make it from a URL"
+        )
+    if client.get_encoder().decode_responses:
+        raise ConfigurationError(f"this client has decode_responses=True, and {needed_by} works on bytes: give one without it")
+
+
 def place_of(client: Any) -> str:
     """Name a client's server for messages: without user and password."""
     pool = getattr(client, "connection_pool", None)
@@ -72,7 +112,7 @@ def is_local(client: Any) -> bool:
 
 
 async def doubts(client: Any) -> list[str]:
-    """Ask a server how it is set up, and return what endangers archives, as texts for a log with one `%s` for its name."""
+    """Ask a server how it is set up, and return what endangers logins, as texts for a log with one `%s` for its name."""
     from redis.exceptions import ResponseError  # noqa: PLC0415 - loaded by whoever has a client
 
     async def ask(name: str) -> str | None:
@@ -93,14 +133,14 @@ async def doubts(client: Any) -> list[str]:
         memory, policy = memory or told.get("maxmemory"), policy or told.get("maxmemory_policy")
     found = []
     if appendonly == "no" and save == "":
-        found.append("%s writes nothing to a disk: its archives end with its process; set appendonly yes, appendfsync always")
+        found.append("%s writes nothing to a disk: its logins end with its process; set appendonly yes, appendfsync always")
     elif appendonly == "no":
         found.append(
-            "%s has no append-only file: a crash loses all archives that were saved since its last snapshot; set appendonly "
+            "%s has no append-only file: a crash loses all logins that were saved since its last snapshot; set appendonly "
             "yes, appendfsync always"
         )
     if memory not in {None, "0"} and policy is not None and policy.startswith("allkeys"):
-        found.append(f"%s deletes archives when its memory is full (maxmemory-policy {policy}): set noeviction")
+        found.append(f"%s deletes logins when its memory is full (maxmemory-policy {policy}): set noeviction")
     return found
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import CursorResult, Row
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from ._sqlschema import Schema
+    from ._sqlschema import Steps
 
     Step = Callable[[str], AbstractAsyncContextManager[None]]
 
@@ -44,8 +44,10 @@ class Transaction:
         self._connection = connection
         self._step = step
 
-    async def run(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
-        """Run a statement and return its rows, none for one that has no rows."""
+    async def run(
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Sequence[Row[Any]]:
+        """Run a statement, for each of several `values`, and return its rows, none for one that has no rows."""
         async with self._step():
             result = await self._connection.execute(statement, values)
             return result.all() if result.returns_rows else []
@@ -65,7 +67,7 @@ class Transaction:
 class Database:
     """The database behind an engine; `step` gives a statement its time and its errors a meaning."""
 
-    def __init__(self, engine: AsyncEngine, schema: Schema, *, step: Step, timeout: float) -> None:
+    def __init__(self, engine: AsyncEngine, schema: Steps, *, step: Step, timeout: float) -> None:
         self.flavor = flavor_of(engine, timeout)
         self._engine = engine
         self._schema = schema

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from wwauth.errors import ConfigurationError, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
 from ._local import CHUNK
-from ._sqlite import DatabaseFile, writer_queue
+from ._sqlite import DatabaseFile, sqlite_code, writer_queue
 from ._sqlurl import sqlite_path
 
 if TYPE_CHECKING:
@@ -114,18 +114,6 @@ class SQLite(Flavor):
     # How many bytes of the log of a large archive stay on the disk after it was worked off.
     _LOG_KEPT: Final = 16 * 1024 * 1024
 
-    _KINDS: ClassVar[dict[int, type[StoreError]]] = {
-        sqlite3.SQLITE_BUSY: StoreUnavailable,
-        sqlite3.SQLITE_LOCKED: StoreUnavailable,
-        sqlite3.SQLITE_PROTOCOL: StoreUnavailable,
-        sqlite3.SQLITE_IOERR: StoreUnavailable,
-        sqlite3.SQLITE_NOMEM: StoreUnavailable,
-        sqlite3.SQLITE_FULL: StoreFull,
-        sqlite3.SQLITE_PERM: StoreDenied,
-        sqlite3.SQLITE_AUTH: StoreDenied,
-        sqlite3.SQLITE_READONLY: StoreDenied,
-    }
-
     def __init__(self, engine: AsyncEngine, timeout: float) -> None:
         super().__init__(engine, timeout)
         self._file = DatabaseFile(sqlite_path(engine.url))
@@ -173,17 +161,14 @@ class SQLite(Flavor):
             try:
                 await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             except DBAPIError as error:
-                if _sqlite_code(error.orig or error) != sqlite3.SQLITE_BUSY:
+                if sqlite_code(error.orig or error) != sqlite3.SQLITE_BUSY:
                     raise
                 await asyncio.sleep(0.01)
             else:
                 return
 
     def _meaning(self, error: BaseException) -> type[StoreError] | None:
-        code = _sqlite_code(error)
-        if code == sqlite3.SQLITE_CANTOPEN:
-            return StoreUnavailable if self._file.may_be_opened() else StoreDenied
-        return self._KINDS.get(code)
+        return self._file.meaning(error)
 
     def _collision(self, error: BaseException) -> bool:  # noqa: ARG002 - a writer has the whole database for itself
         return False
@@ -310,11 +295,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.append(error)
         yield error
         error = getattr(error, "orig", None) or error.__cause__
-
-
-def _sqlite_code(error: BaseException) -> int:
-    # The lower byte is the kind, what is above it says more.
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _sqlstate(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import sys
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
@@ -11,11 +12,29 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from wwauth._disk import store_errors
 from wwauth._files import PRIVATE_DIR, PRIVATE_FILE
-from wwauth.errors import StoreUnavailable
+from wwauth.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+_KINDS: dict[int, type[StoreError]] = {
+    sqlite3.SQLITE_BUSY: StoreUnavailable,
+    sqlite3.SQLITE_LOCKED: StoreUnavailable,
+    sqlite3.SQLITE_PROTOCOL: StoreUnavailable,
+    sqlite3.SQLITE_IOERR: StoreUnavailable,
+    sqlite3.SQLITE_NOMEM: StoreUnavailable,
+    sqlite3.SQLITE_FULL: StoreFull,
+    sqlite3.SQLITE_PERM: StoreDenied,
+    sqlite3.SQLITE_AUTH: StoreDenied,
+    sqlite3.SQLITE_READONLY: StoreDenied,
+}
+
+
+def sqlite_code(error: BaseException) -> int:
+    """Return SQLite's number for an error, 0 when it is none of SQLite's."""
+    # The lower byte is the kind, what is above it says more.
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 class WriterQueue:
@@ -92,9 +111,14 @@ class DatabaseFile:
         if self.identity != before:
             raise StoreUnavailable(f"the database {self.path} was replaced while it was written: save once more")
 
-    def may_be_opened(self) -> bool:
-        """Tell whether this process has the right to write it, and beside it."""
-        return all(os.access(path, os.R_OK | os.W_OK) for path in (self.path, self.path.parent))
+    def meaning(self, error: BaseException) -> type[StoreError] | None:
+        """Return which `StoreError` an error of SQLite's stands for, None for a kind of its own."""
+        code = sqlite_code(error)
+        if code == sqlite3.SQLITE_CANTOPEN:
+            # Whether this process has the right to write it, and beside it.
+            mine = all(os.access(path, os.R_OK | os.W_OK) for path in (self.path, self.path.parent))
+            return StoreUnavailable if mine else StoreDenied
+        return _KINDS.get(code)
 
     def _make(self) -> None:
         folder = self.path.parent

@@ -11,8 +11,9 @@ from wwauth.errors import StoreUnavailable
 from ._lease import in_use, overtaken
 
 if TYPE_CHECKING:
+    from sqlalchemy import Table
+
     from ._sqldatabase import Database, Transaction
-    from ._sqlschema import Schema
 
 _MICROSECONDS = 1_000_000
 
@@ -25,9 +26,9 @@ _ATTEMPTS = 10
 class SQLLeases:
     """The leases in a database."""
 
-    def __init__(self, database: Database, schema: Schema) -> None:
+    def __init__(self, database: Database, table: Table) -> None:
         self._database = database
-        self._leases = schema.leases
+        self._leases = table
 
     async def claim(self, session: str, holder: str, ttl: float) -> int:
         """Take the lease and return its fence."""

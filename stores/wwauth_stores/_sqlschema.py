@@ -25,77 +25,54 @@ if TYPE_CHECKING:
 # The shortest limit for a table's name is PostgreSQL's, 63 bytes.
 _PREFIX = re.compile(r"[A-Za-z0-9_]{0,40}")
 
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     f"{kind}_{word}": value for kind in ("mysql", "mariadb") for word, value in {"engine": "InnoDB"}.items()
 }
 
 
-def _name(length: int) -> TypeEngine[str]:
+def name_type(length: int) -> TypeEngine[str]:
+    """Return the type of a session's name, or of another word of a name's characters."""
     # By their bytes everywhere: case counts, and the order is that of a range of names.
     plain = mysql.VARCHAR(length, charset="ascii", collation="ascii_bin")
     return String(length).with_variant(String(length, collation="C"), "postgresql").with_variant(plain, "mysql", "mariadb")
 
 
-def _words(length: int) -> TypeEngine[str]:
+def words_type(length: int) -> TypeEngine[str]:
+    """Return the type of a text for people."""
     return String(length).with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 
 
-class Schema:
-    """
-    The tables of one prefix.
+def lease_table(name: str, tables: MetaData) -> Table:
+    """Return a table with the newest holder of each session."""
+    return Table(
+        name,
+        tables,
+        Column("session", name_type(MAX_SESSION), primary_key=True),
+        Column("holder", words_type(LONGEST_HOLDER)),
+        Column("fence", BigInteger, nullable=False),
+        Column("renewed", BigInteger, nullable=False),
+        Column("ttl", BigInteger, nullable=False),
+        **OPTIONS,
+    )
 
-    `archives` has a row for each name: its archive, or none (`content` is NULL) when it was deleted and its revision lives
-    on. `chunks` has the bytes, under a key that is new with every save. `leases` has the newest holder of each name; its rows
-    stay, so that fences grow. `versions` has a row for each step that was taken.
+
+class Steps:
+    """
+    The numbered steps that make and change some tables, and a table with a row for each step that was taken.
+
+    What a step makes stays as it is once it was released: a change is a step of its own, in words of its own. On MySQL each
+    statement has to be harmless when it is run again, also by two at the same moment.
     """
 
-    def __init__(self, prefix: str) -> None:
-        if not isinstance(prefix, str) or _PREFIX.fullmatch(prefix) is None:
-            raise ConfigurationError(f"invalid table_prefix {prefix!r}: use up to 40 ASCII letters, digits and '_'")
-        tables = MetaData()
+    def __init__(self, versions: str, tables: MetaData) -> None:
         self.versions = Table(
-            f"{prefix}versions",
+            versions,
             tables,
             Column("version", Integer, primary_key=True, autoincrement=False),
             Column("applied", BigInteger, nullable=False),  # microseconds since 1970, as all times here
-            **_OPTIONS,
+            **OPTIONS,
         )
-        self.archives = Table(
-            f"{prefix}archives",
-            tables,
-            Column("session", _name(MAX_SESSION), primary_key=True),
-            Column("content", _name(32)),
-            Column("chunks", Integer, nullable=False),
-            Column("size", BigInteger, nullable=False),
-            Column("sha256", _name(64), nullable=False),
-            Column("modified", BigInteger, nullable=False),
-            Column("revision", BigInteger, nullable=False),
-            **_OPTIONS,
-        )
-        self.chunks = Table(
-            f"{prefix}chunks",
-            tables,
-            Column("content", _name(32), primary_key=True),
-            Column("n", Integer, primary_key=True, autoincrement=False),
-            Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"), nullable=False),
-            **_OPTIONS,
-        )
-        self.leases = Table(
-            f"{prefix}leases",
-            tables,
-            Column("session", _name(MAX_SESSION), primary_key=True),
-            Column("holder", _words(LONGEST_HOLDER)),
-            Column("fence", BigInteger, nullable=False),
-            Column("renewed", BigInteger, nullable=False),
-            Column("ttl", BigInteger, nullable=False),
-            **_OPTIONS,
-        )
-        # What a step makes stays as it is once it was released: a change is a step of its own, in words of its own. On MySQL
-        # each statement has to be harmless when it is run again, also by two at the same moment.
-        self._steps: Sequence[Sequence[CreateTable]] = (
-            [CreateTable(table, if_not_exists=True) for table in (self.archives, self.chunks)],
-            [CreateTable(self.leases, if_not_exists=True)],
-        )
+        self._steps: Sequence[Sequence[CreateTable]] = ()
 
     @property
     def newest(self) -> int:
@@ -127,3 +104,44 @@ class Schema:
             for statement in step:
                 await transaction.run(statement)
             await transaction.run(flavor.insert_missing(self.versions).values(version=number, applied=flavor.now))
+
+
+class Schema(Steps):
+    """
+    The tables of one prefix.
+
+    `archives` has a row for each name: its archive, or none (`content` is NULL) when it was deleted and its revision lives
+    on. `chunks` has the bytes, under a key that is new with every save. `leases` has the newest holder of each name; its rows
+    stay, so that fences grow. `versions` has a row for each step that was taken.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if not isinstance(prefix, str) or _PREFIX.fullmatch(prefix) is None:
+            raise ConfigurationError(f"invalid table_prefix {prefix!r}: use up to 40 ASCII letters, digits and '_'")
+        tables = MetaData()
+        super().__init__(f"{prefix}versions", tables)
+        self.archives = Table(
+            f"{prefix}archives",
+            tables,
+            Column("session", name_type(MAX_SESSION), primary_key=True),
+            Column("content", name_type(32)),
+            Column("chunks", Integer, nullable=False),
+            Column("size", BigInteger, nullable=False),
+            Column("sha256", name_type(64), nullable=False),
+            Column("modified", BigInteger, nullable=False),
+            Column("revision", BigInteger, nullable=False),
+            **OPTIONS,
+        )
+        self.chunks = Table(
+            f"{prefix}chunks",
+            tables,
+            Column("content", name_type(32), primary_key=True),
+            Column("n", Integer, primary_key=True, autoincrement=False),
+            Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"), nullable=False),
+            **OPTIONS,
+        )
+        self.leases = lease_table(f"{prefix}leases", tables)
+        self._steps = (
+            [CreateTable(table, if_not_exists=True) for table in (self.archives, self.chunks)],
+            [CreateTable(self.leases, if_not_exists=True)],
+        )

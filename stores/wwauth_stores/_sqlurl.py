@@ -27,7 +27,7 @@ _DIALECTS = {"postgres": "postgresql"}
 _EXTRAS = {"mariadb": "mysql", "postgres": "postgresql"}
 
 
-def new_engine(text: str) -> AsyncEngine:
+def new_engine(text: str, *, needed_by: str = "SQLStore") -> AsyncEngine:
     """
     Return an engine for a database's URL, which connects with its first use.
 
@@ -40,8 +40,8 @@ def new_engine(text: str) -> AsyncEngine:
     if kind not in _DRIVERS:
         raise _wrong(text, "begin with sqlite:, postgresql:, mysql: or mariadb:, as in sqlite:///wwauth.db")
     extra = _EXTRAS.get(kind, kind)
-    sqlalchemy = load("sqlalchemy.ext.asyncio", extra=extra, needed_by="SQLStore")
-    driver = _driver(text, kind, driver, extra)
+    sqlalchemy = load("sqlalchemy.ext.asyncio", extra=extra, needed_by=needed_by)
+    driver = _driver(text, kind, driver, extra, needed_by)
     url = _parsed(text, f"{_DIALECTS.get(kind, kind)}+{driver}:{rest}")
     if kind == "sqlite":
         # Absolute from the start: a later chdir() must not move the logins.
@@ -88,13 +88,13 @@ def is_remote(url: URL) -> bool:
     return not all(host.startswith("/") or is_loopback(host) for host in hosts if host)
 
 
-def _driver(text: str, kind: str, named: str, extra: str) -> str:
+def _driver(text: str, kind: str, named: str, extra: str, needed_by: str) -> str:
     known = _DRIVERS[kind]
     if named and named not in known:
-        raise _wrong(text, f"SQLStore awaits its driver, so name {' or '.join(known)}, or none")
+        raise _wrong(text, f"{needed_by} awaits its driver, so name {' or '.join(known)}, or none")
     wanted = (named,) if named else known
     driver = next((one for one in wanted if importlib.util.find_spec(one) is not None), wanted[0])
-    load(driver, extra=extra, needed_by="SQLStore")
+    load(driver, extra=extra, needed_by=needed_by)
     return driver
 
 

@@ -12,21 +12,18 @@ from wwauth.errors import (
     ConfigurationError,
     SessionCorrupted,
     SessionNotFound,
-    StoreDenied,
     StoreError,
-    StoreFull,
-    StoreUnavailable,
 )
 
 from ._driver import DriverStore, is_loopback, load
 from ._lease import StoreLease
 from ._local import check_prefix
+from ._mongoclient import hosts_of, is_client, meaning, open_client, safe_database, take_option
 from ._transfer import reading, writing
-from .urls import redact_url
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
     from typing import Self
 
     from motor.motor_asyncio import AsyncIOMotorClient
@@ -43,19 +40,7 @@ __all__ = ["MongoStore"]
 
 Layout = Literal["wwauth", "wwebjs-mongo"]
 
-_DATABASE = "wwauth"
-
 _PREFIX = re.compile(r"(?!system\.)[-_A-Za-z0-9]+(?:\.[-_A-Za-z0-9]+)*")
-
-_CLIENTS = {"AsyncMongoClient", "AsyncIOMotorClient", "AgnosticClient"}
-
-# The server's codes: Unauthorized, UserNotFound, AuthenticationFailed, AtlasError (which says so of users and of quotas).
-_DENIED = {13, 11, 18, 8000}
-# OutOfDiskSpace, ExceededMemoryLimit of a quota.
-_FULL = {14031, 12501}
-
-
-_DAY = 24 * 3600
 
 
 class MongoStore(DriverStore):
@@ -96,7 +81,7 @@ class MongoStore(DriverStore):
         timeout: float = 30,
     ) -> None:
         load("pymongo", extra="mongodb", needed_by="MongoStore")
-        if not any(kind.__name__ in _CLIENTS for kind in type(client).__mro__):
+        if not is_client(client):
             raise ConfigurationError(
                 f"invalid client of type {type(client).__name__}: give pymongo's AsyncMongoClient or motor's AsyncIOMotorClient"
             )
@@ -106,8 +91,8 @@ class MongoStore(DriverStore):
             raise ConfigurationError(
                 f"invalid bucket_prefix {bucket_prefix!r}: use ASCII letters, digits, '_', '-' and dots between"
             )
-        chosen = _database(client, database)
-        hosts = _hosts(client)
+        chosen = safe_database(client, database)
+        hosts = hosts_of(client)
         super().__init__(f"mongodb://{','.join(hosts.values())}/{chosen.name}", timeout=timeout)
         self._client: Any = client
         self._layout = self._made(layout, chosen, bucket_prefix)
@@ -136,22 +121,10 @@ class MongoStore(DriverStore):
             layout: See there.
             timeout: See there.
         """
-        pymongo = load("pymongo", extra="mongodb", needed_by="MongoStore")
-        address, layout = _take_layout(str(url), layout)
-        scheme, colon, rest = address.partition(":")
-        options = {}
-        if "serverselectiontimeoutms" not in rest.lower() and isinstance(timeout, int | float) and 0 < timeout <= _DAY:
-            # Within the time of a step, so that the driver can still say why it found none.
-            options["serverSelectionTimeoutMS"] = int(timeout * 900)
-        try:
-            client = pymongo.AsyncMongoClient(scheme.lower() + colon + rest, **options)
-        except (pymongo.errors.PyMongoError, ValueError, TypeError) as error:
-            # Not raised from it: what the driver cannot read may be a password.
-            raise ConfigurationError(
-                f"invalid store URL {redact_url(str(url))!r} ({type(error).__name__}): write mongodb://user:password@host:27017/"
-                f"database?options; in user and password, a character such as / : @ is written with a percent sign"
-            ) from None
-        return cls(client, database=database, bucket_prefix=bucket_prefix, layout=layout, timeout=timeout)._owning()
+        load("pymongo", extra="mongodb", needed_by="MongoStore")
+        address, named = take_option(str(url), "layout")
+        client = open_client(address, timeout=timeout)
+        return cls(client, database=database, bucket_prefix=bucket_prefix, layout=named or layout, timeout=timeout)._owning()
 
     async def session_exists(self, *, session: str) -> bool:
         """
@@ -249,79 +222,10 @@ class MongoStore(DriverStore):
         await self._client.close()
 
     def _meaning(self, error: Exception) -> type[StoreError]:
-        from pymongo.errors import ConfigurationError as WrongOption  # noqa: PLC0415 - loads the driver
-        from pymongo.errors import (  # noqa: PLC0415 - as above
-            ConnectionFailure,
-            OperationFailure,
-            PyMongoError,
-            ServerSelectionTimeoutError,
-        )
-
-        if isinstance(error, OperationFailure):
-            codes = set(_codes(error))
-            if codes & _FULL or "quota" in str(error).lower():
-                return StoreFull
-            if codes & _DENIED:
-                return StoreDenied
-        # A server that refused a password is looked for again, in vain: the reason is with what is known of the servers.
-        if isinstance(error, WrongOption) or (isinstance(error, ServerSelectionTimeoutError) and self._refused()):
-            return StoreDenied
-        if isinstance(error, ConnectionFailure) or (isinstance(error, PyMongoError) and error.timeout):
-            return StoreUnavailable
-        return StoreError
-
-    def _refused(self) -> bool:
-        servers = self._client.topology_description.server_descriptions().values()
-        return any(getattr(server.error, "code", None) in _DENIED for server in servers)
+        return meaning(error, self._client)
 
     def _made(self, layout: Layout, database: Any, prefix: str) -> OwnLayout | PeerLayout:
         from ._mongo_own import OwnLayout  # noqa: PLC0415 - loads the driver
         from ._mongo_peer import PeerLayout  # noqa: PLC0415 - as above
 
         return OwnLayout(database, prefix, self._step) if layout == "wwauth" else PeerLayout(database, self._step)
-
-
-def _database(client: Any, name: str | None) -> Any:
-    """Return a database whose writes are safe and whose reads are true, whatever the client is set to."""
-    from bson.codec_options import CodecOptions  # noqa: PLC0415 - loads the driver
-    from pymongo import ReadPreference, WriteConcern  # noqa: PLC0415 - as above
-    from pymongo.errors import InvalidName  # noqa: PLC0415 - as above
-    from pymongo.read_concern import ReadConcern  # noqa: PLC0415 - as above
-
-    if name is None:
-        name = client.get_default_database(_DATABASE).name
-    try:
-        return client.get_database(
-            name,
-            codec_options=CodecOptions(tz_aware=True),
-            read_preference=ReadPreference.PRIMARY,
-            read_concern=ReadConcern("majority"),
-            write_concern=WriteConcern("majority", j=True),
-        )
-    except (InvalidName, TypeError) as error:
-        raise ConfigurationError(f"invalid database {name!r}: give a name that MongoDB takes") from error
-
-
-def _hosts(client: Any) -> dict[str, str]:
-    """Return the hosts that the client was told of, each with how it is written."""
-    addresses: Iterable[tuple[str, int | None]] = client.topology_description.server_descriptions()
-    return {host: host if port is None else f"{host}:{port}" for host, port in sorted(addresses, key=str)}
-
-
-def _codes(error: Any) -> Iterable[int]:
-    """Return the server's code, and those of the writes that failed in a batch."""
-    details = error.details or {}
-    for place in (details, *details.get("writeErrors", ()), *details.get("writeConcernErrors", ())):
-        if isinstance(code := place.get("code"), int):
-            yield code
-    if error.code is not None:
-        yield error.code
-
-
-def _take_layout(url: str, layout: Any) -> tuple[str, Any]:
-    """Take the layout out of a URL's options, which the driver would not know; `layout` where it is not among them."""
-    address, mark, query = url.partition("?")
-    options = [option.partition("=") for option in query.split("&")]
-    layout = next((value for name, _, value in options if name == "layout"), layout)
-    query = "&".join("".join(option) for option in options if option[0] != "layout")
-    return (f"{address}{mark}{query}" if query else address), layout

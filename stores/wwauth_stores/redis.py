@@ -21,9 +21,8 @@ from ._driver import DriverStore, load
 from ._lease import StoreLease
 from ._local import check_prefix
 from ._redis import BEGIN, COMMIT, DELETE, DISCARD, Keys, RedisLeases, check_fence, meaning
-from ._redisurl import doubts, is_local, place_of, split_url
+from ._redisurl import check_client, doubts, is_local, open_client, place_of, split_url
 from ._transfer import reading, writing
-from .urls import redact_url
 
 if TYPE_CHECKING:
     import os
@@ -102,14 +101,8 @@ class RedisStore(DriverStore):
         ttl: float | None = None,
         timeout: float = 30.0,
     ) -> None:
-        driver = load("redis.asyncio", extra="redis", needed_by="RedisStore")
-        if not isinstance(client, (driver.Redis, driver.RedisCluster)):
-            raise ConfigurationError(
-                f"invalid client {type(client).__name__}: RedisStore takes a redis.asyncio.Redis or RedisCluster; "
-                f"RedisStore.from_url() makes one"
-            )
-        if client.get_encoder().decode_responses:
-            raise ConfigurationError("this client has decode_responses=True, and archives are no text: give one without it")
+        load("redis.asyncio", extra="redis", needed_by="RedisStore")
+        check_client(client, needed_by="RedisStore")
         if not isinstance(key_prefix, str) or not key_prefix.isprintable() or "{" in key_prefix or "}" in key_prefix:
             raise ConfigurationError(f"invalid key_prefix {key_prefix!r}: use printable text without braces")
         super().__init__(place_of(client), timeout=timeout)
@@ -136,19 +129,9 @@ class RedisStore(DriverStore):
             ConfigurationError: Not such a URL; no password is in the message.
             MissingDependency: redis is not installed.
         """
-        driver = load("redis.asyncio", extra="redis", needed_by="RedisStore")
+        load("redis.asyncio", extra="redis", needed_by="RedisStore")
         address, own = split_url(url)
-        problem = None
-        try:
-            client = driver.Redis.from_url(address, **{"retry": _once_more(), **options})
-            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)  # is every option known?
-        except (TypeError, ValueError) as error:
-            problem = type(error).__name__
-        if problem is not None:
-            # Outside of the handler: the driver's text, which may hold the password, is not even its context.
-            raise ConfigurationError(
-                f"invalid store URL {redact_url(url)!r}: redis-py does not take it ({problem}); look at its options"
-            )
+        client = open_client(address, **options)
         settings: dict[str, Any] = {"key_prefix": key_prefix, "ttl": ttl, "timeout": timeout, **own}
         return cls(client, **settings)._owning()
 
@@ -338,14 +321,6 @@ class RedisStore(DriverStore):
             self._settings_known = True
             for warning in warnings:
                 _log.warning(warning, self._place)
-
-
-def _once_more() -> Any:
-    # For a connection that has gone stale; a RetryingStore does more. Each command of the store may be done twice.
-    from redis.asyncio.retry import Retry  # noqa: PLC0415 - a driver
-    from redis.backoff import NoBackoff  # noqa: PLC0415 - as above
-
-    return Retry(NoBackoff(), 1)
 
 
 def _check_ttl(ttl: float) -> float:

@@ -89,7 +89,7 @@ class SQLStore(DriverStore):
         schema = Schema(table_prefix)
         self._engine = engine
         self._database = Database(engine, schema, step=self._step, timeout=timeout)
-        self._leases = SQLLeases(self._database, schema)
+        self._leases = SQLLeases(self._database, schema.leases)
         self._statements = Statements(schema, self._database.flavor)
         self.features = replace(type(self).features, remote=is_remote(engine.url))  # type: ignore[misc]
 

@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wwauth.backup import BackupEngine
 from wwauth.backup._state import STATE_FILE
@@ -26,6 +26,9 @@ from wwauth.errors import SessionNotFound
 from wwauth.stores import FileSystemStore
 
 from ..unit.profiles import BLOBS, FOOTER, INDEXED_DB, ORIGIN, edit, frame, make_profile, varint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 SESSION = "RemoteAuth-one"
 # SIGKILL, which Windows does not have.
@@ -265,20 +268,25 @@ class Work:
 
 
 def nursery() -> None:
+    """Fork a worker on backups for each job that comes in."""
+    fork_workers(lambda job: Work(job).run())
+
+
+def fork_workers(work: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> None:
     """Fork a worker for each job that comes in, and say how it ended."""
     if sys.platform == "win32":
         return
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
-            _live(json.loads(line))
+            _live(work, json.loads(line))
         _, status = os.waitpid(pid, 0)
         tell("dead", signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, at=time.monotonic())
 
 
-def _live(job: dict[str, Any]) -> None:
+def _live(work: Callable[[dict[str, Any]], Coroutine[Any, Any, None]], job: dict[str, Any]) -> None:
     tell("born", pid=os.getpid())
     try:
-        asyncio.run(Work(job).run())
+        asyncio.run(work(job))
     except BaseException:
         tell("error", text=traceback.format_exc()[-3000:])
     finally:

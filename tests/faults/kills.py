@@ -49,12 +49,12 @@ _SHORT = {
 
 
 class Nursery:
-    """A process that has everything imported, and forks workers."""
+    """A process that has everything imported, and forks workers, as `nursery` of `module` says."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, module: str = "tests.faults.killed") -> None:
         path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from tests.faults.killed import nursery; nursery()"],
+            [sys.executable, "-c", f"from {module} import nursery; nursery()"],
             env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(root / "tmp")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -31,7 +31,7 @@ class MakeStarter(Protocol):
 def node(require_optional: RequireOptional) -> str:
     """Return Node's path; skip (with CI=true: fail) when it, or the peer's packages, are not installed."""
     found = shutil.which("node")
-    require_optional(found, "the interop tests need Node 18 or newer and npm; install them, then " + INSTALL)
+    require_optional(found, "the interop tests need Node 20 or newer and npm; install them, then " + INSTALL)
     installed = HERE / "node_modules" / "whatsapp-web.js" / "package.json"
     require_optional(installed.is_file(), f"the interop tests need the npm peers: {INSTALL}")
     return found or ""

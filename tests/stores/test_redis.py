@@ -314,7 +314,7 @@ async def test_a_server_that_makes_room_by_deleting_is_warned_of(
     with redis.set_to(**settings):
         async with RedisStore.from_url(url) as store:
             await store.save(session="one", path=archive)
-    assert ["deletes archives when its memory is full" in message for message in warnings(caplog)] == [True] * warned
+    assert ["deletes logins when its memory is full" in message for message in warnings(caplog)] == [True] * warned
 
 
 async def test_a_server_whose_settings_may_not_be_asked(

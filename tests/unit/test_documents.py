@@ -145,7 +145,7 @@ def test_readme_first_example() -> None:
 
 
 def test_every_program_of_the_readme_is_run_here() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.browser
@@ -242,6 +242,12 @@ async def test_example_profile_per_user(run: Callable[[str], Awaitable[tuple[str
     assert scans == 0
 
 
+async def test_readme_socket_clients(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
+    (source,) = [block for block in BLOCKS if "use_multi_file_auth_state" in block]
+    output, _ = await run(source)
+    assert output == "{'15551234567': ['0', '7']}\n"
+
+
 async def test_example_custom_store(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
     output, _ = await run(example("custom_store.py"))
     assert output == "there and back: True\ndeleted: True\n"
@@ -251,6 +257,13 @@ async def test_example_lmdb_store(run: Callable[[str], Awaitable[tuple[str, int]
     pytest.importorskip("lmdb")
     output, _ = await run(example("lmdb_store.py"))
     assert output == "there and back: True\nRemoteAuth-example 26 bytes\n"
+
+
+async def test_example_auth_states(run: Callable[[str], Awaitable[tuple[str, int]]]) -> None:
+    output, _ = await run(example("auth_states.py"))
+    refused, user2 = output.splitlines()
+    assert refused.startswith("refused: ")
+    assert user2 == "user2 comes back with 2 updates and ['15550002222.0']"
 
 
 def test_every_example_says_what_it_shows_and_how_to_run_it_and_is_run_here() -> None:

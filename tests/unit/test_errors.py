@@ -58,6 +58,7 @@ def test_what_a_repetition_can_mend_says_so() -> None:
         "PairingRefused",
         "SessionInUse",
         "SnapshotFailed",
+        "TransactionConflict",
         "StoreUnavailable",
         "WebVersionUnavailable",
     }

@@ -8,16 +8,26 @@ any `BufferJSON.reviver` since Baileys 6 turned into bytes: what one of them wou
 from __future__ import annotations
 
 import json
-import math
-import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring as _quote
 from typing import Any, Final, Literal, NoReturn
 
 from ..errors import ConfigurationError, SessionCorrupted
+from ._javascript import (
+    AFTER_DIGITS,
+    LEAST,
+    MOST,
+    in_order,
+    integer,
+    lenient_base64,
+    number_text,
+    parses_as_int,
+    real,
+    to_byte,
+    without_surrogates,
+)
 
 __all__ = ["UNDEFINED", "BufferJSON", "NotBufferJSON", "Undefined"]
 
@@ -40,24 +50,6 @@ UNDEFINED: Final = Undefined.UNDEFINED
 
 class NotBufferJSON(SessionCorrupted, ValueError):
     """A text is not JSON, so it is damaged or something else; the message tells the place and nothing of the text."""
-
-
-# Integers up to here are the same as JavaScript's numbers, which are doubles.
-_EXACT = 2**53
-
-# Keys that JavaScript puts first, ascending: "0" to "4294967294", without leading zeros. All of them sort before a colon.
-_AFTER_DIGITS = ":"
-_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
-_MAX_INDEX = 2**32 - 2
-
-# How ECMAScript's parseInt begins: its white space, a sign, a digit.
-_PARSES_AS_INT = re.compile("[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]*[+-]?[0-9]")
-
-_SURROGATES = re.compile("([\ud800-\udbff][\udc00-\udfff])|[\ud800-\udfff]")
-_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
-
-# What the two lenient forms may hold beside the data.
-_BUFFER = "Buffer"
 
 
 class BufferJSON:
@@ -85,9 +77,14 @@ class BufferJSON:
         try:
             _write(obj, parts.append)
         except _Unfit as unfit:
-            raise ConfigurationError(str(unfit)) from None
-        text = "".join(parts)
-        return text if text.isascii() else _without_surrogates(text)
+            why = str(unfit)
+        except RecursionError:
+            why = f"the value {_TOO_DEEP}"
+        else:
+            text = "".join(parts)
+            return text if text.isascii() else without_surrogates(text)
+        # Out here, so that no exception hangs on to frames with values in them.
+        raise ConfigurationError(why)
 
     @staticmethod
     def loads(text: str | bytes | bytearray | memoryview) -> Any:
@@ -97,21 +94,20 @@ class BufferJSON:
         Raises:
             NotBufferJSON: The text is not JSON; a `ValueError` and a `SessionCorrupted`.
         """
-        if not isinstance(text, str):
-            try:
-                text = str(text, "utf-8")
-            except UnicodeDecodeError as error:
-                raise NotBufferJSON(f"not a BufferJSON text: no UTF-8 at byte {error.start}") from None
-            except TypeError:
-                raise ConfigurationError(f"a BufferJSON text is a str or bytes, not {type(text).__name__}") from None
         try:
-            value, end = _decoder.raw_decode(text)
-            # Rare, and a text with white space after it is still JSON.
-            return value if end == len(text) else _decoder.decode(text)
+            if not isinstance(text, str):
+                text = str(text, "utf-8")
+            return _read(text)
+        except UnicodeDecodeError as error:
+            why = f"(byte {error.start} of {len(text)}): it is not UTF-8"
         except json.JSONDecodeError as error:
-            return _again(text, error)
+            why = f"(character {error.pos} of {len(text)}): {error.msg}"
         except RecursionError:
-            raise NotBufferJSON("not a BufferJSON text: nested too deep") from None
+            why = f"({len(text)} characters): it is nested too deep"
+        except TypeError:
+            raise ConfigurationError(f"a BufferJSON text is a str or bytes, not {type(text).__name__}") from None
+        # Out here, since those exceptions have the whole text among their attributes.
+        raise NotBufferJSON(f"no BufferJSON text {why}")
 
     @staticmethod
     def default(obj: object) -> dict[str, Any]:
@@ -142,6 +138,10 @@ class BufferJSON:
         return _indexed(value) if value else value
 
 
+_BUFFER = "Buffer"
+_TOO_DEEP = "contains itself or is nested too deep: store plain data"
+
+
 class _Unfit(Exception):
     """Something cannot be written; the levels above it add where it is."""
 
@@ -160,47 +160,12 @@ def _step(key: object) -> str:
     return f"[{key!r:.60}]" if isinstance(key, str | int) else f"[a key of type {type(key).__name__}]"
 
 
-def _write(value: object, out: Callable[[str], object]) -> None:  # noqa: C901 - one branch for each kind of value
-    # Every save of every message passes here: the usual kinds of members are written in place, without a call for each.
+def _write(value: object, out: Callable[[str], object]) -> None:
+    """Hand the text of a value to `out`, part by part."""
     kind = type(value)
     if kind is dict:
-        members: dict[str, Any] = value  # type: ignore[assignment]
-        if not members:
-            out("{}")
-            return
-        try:
-            if min(members) < _AFTER_DIGITS:
-                members = _in_order(members)
-        except TypeError:
-            members = _in_order(_named(members))
-        if "type" in members and members["type"] == _BUFFER:
-            out(f'{{"type":"Buffer","data":"{_base64(_plain_buffer(members))}"}}')
-            return
-        separator = "{"
-        key = ""
-        try:
-            for key, item in members.items():
-                kind = type(item)
-                if kind is str:
-                    out(f"{separator}{_quote(key)}:{_quote(item)}")
-                elif kind is bytes:
-                    data = b2a_base64(item, newline=False).decode()
-                    out(f'{separator}{_quote(key)}:{{"type":"Buffer","data":"{data}"}}')
-                elif kind is int and -_EXACT <= item <= _EXACT:
-                    out(f"{separator}{_quote(key)}:{item}")
-                elif item is UNDEFINED:
-                    continue
-                else:
-                    out(f"{separator}{_quote(key)}:")
-                    _write(item, out)
-                separator = ","
-        except _Unfit as unfit:
-            unfit.path.append(key)
-            raise
-        except RecursionError:
-            raise _Unfit("contains itself or is nested too deep: store plain data") from None
-        out("}" if separator == "," else "{}")
-    elif kind is list or kind is tuple:
+        _write_members(value, out)  # type: ignore[arg-type]
+    elif kind is list:
         _write_array(value, out)  # type: ignore[arg-type]
     elif kind is str:
         out(_quote(value))  # type: ignore[arg-type]
@@ -210,12 +175,50 @@ def _write(value: object, out: Callable[[str], object]) -> None:  # noqa: C901 -
         out("true")
     elif value is False:
         out("false")
-    elif isinstance(value, int | float):
-        out(_number(value))
-    elif isinstance(value, bytes | bytearray | memoryview):
-        out(f'{{"type":"Buffer","data":"{_base64(value)}"}}')
     else:
         _write_other(value, out)
+
+
+def _write_members(members: dict[str, Any], out: Callable[[str], object]) -> None:  # noqa: C901 - one branch for each kind
+    # Every save of every message passes here: the usual kinds of members are written in place, without a call for each.
+    if not members:
+        out("{}")
+        return
+    try:
+        if min(members) < AFTER_DIGITS:
+            members = in_order(members)
+    except TypeError:
+        members = in_order(_named(members))
+    if "type" in members and members["type"] == _BUFFER:
+        out(_wrap(_plain_buffer(members)))
+        return
+    separator = "{"
+    key = ""
+    try:
+        for key, item in members.items():
+            kind = type(item)
+            if kind is str:
+                out(f"{separator}{_quote(key)}:{_quote(item)}")
+            elif kind is bytes:
+                data = b2a_base64(item, newline=False).decode()
+                out(f'{separator}{_quote(key)}:{{"type":"Buffer","data":"{data}"}}')
+            elif kind is dict:
+                out(f"{separator}{_quote(key)}:")
+                _write_members(item, out)
+            elif kind is int and LEAST <= item <= MOST:
+                out(f"{separator}{_quote(key)}:{item}")
+            elif item is UNDEFINED:
+                continue
+            else:
+                out(f"{separator}{_quote(key)}:")
+                _write(item, out)
+            separator = ","
+    except _Unfit as unfit:
+        unfit.path.append(key)
+        raise
+    except RecursionError:
+        raise _Unfit(_TOO_DEEP) from None
+    out("}" if separator == "," else "{}")
 
 
 def _write_array(value: list[object] | tuple[object, ...], out: Callable[[str], object]) -> None:
@@ -234,13 +237,17 @@ def _write_array(value: list[object] | tuple[object, ...], out: Callable[[str], 
         unfit.path.append(index)
         raise
     except RecursionError:
-        raise _Unfit("contains itself or is nested too deep: store plain data") from None
+        raise _Unfit(_TOO_DEEP) from None
     out("]" if separator == "," else "[]")
 
 
 def _write_other(value: object, out: Callable[[str], object]) -> None:
-    """Write what is a usual kind of value under another name."""
-    if isinstance(value, str):
+    """Write numbers, bytes, and what is a usual kind of value under another name."""
+    if isinstance(value, int | float):
+        out(number_text(value))
+    elif isinstance(value, bytes | bytearray | memoryview):
+        out(_wrap(value))
+    elif isinstance(value, str):
         out(_quote(value))
     elif isinstance(value, Mapping):
         _write(dict(value), out)
@@ -250,36 +257,12 @@ def _write_other(value: object, out: Callable[[str], object]) -> None:
         raise _Unfit(f"is of type {type(value).__name__}, which has no JSON form: convert it first")
 
 
-def _number(value: float) -> str:
-    """Return a number as JavaScript writes it (ECMAScript's Number::toString; what is not finite is null in JSON)."""
-    if isinstance(value, int):
-        if -_EXACT <= value <= _EXACT:
-            return int.__repr__(value)
-        try:
-            value = float(value)
-        except OverflowError:
-            return "null"
-    if not math.isfinite(value):
-        return "null"
-    if value == 0:
-        return "0"
-    sign = "-" if value < 0 else ""
-    # Both languages take the shortest digits that give the same double; they differ in where they put the point.
-    number = Decimal(float.__repr__(value)).normalize().as_tuple()
-    digits = "".join(map(str, number.digits))
-    point = len(digits) + int(number.exponent)
-    if len(digits) <= point <= 21:
-        return f"{sign}{digits}{'0' * (point - len(digits))}"
-    if 0 < point <= 21:
-        return f"{sign}{digits[:point]}.{digits[point:]}"
-    if -6 < point <= 0:
-        return f"{sign}0.{'0' * -point}{digits}"
-    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
-
-
 def _base64(value: bytes | bytearray | memoryview) -> str:
     return b2a_base64(bytes(value), newline=False).decode()
+
+
+def _wrap(value: bytes | bytearray | memoryview) -> str:
+    return f'{{"type":"Buffer","data":"{_base64(value)}"}}'
 
 
 def _named(members: Mapping[Any, Any]) -> dict[str, Any]:
@@ -289,23 +272,13 @@ def _named(members: Mapping[Any, Any]) -> dict[str, Any]:
         if isinstance(key, str):
             name = key
         elif isinstance(key, int) and not isinstance(key, bool):
-            name = _number(key)
+            name = number_text(key)
         else:
             raise _Unfit(f"has a key of type {type(key).__name__}: use strings")
         if name in named:
             raise _Unfit(f"has two keys that JavaScript calls {name!r:.60}: use strings")
         named[name] = item
     return named
-
-
-def _is_index(key: str) -> bool:
-    return _INDEX.fullmatch(key) is not None and int(key) <= _MAX_INDEX
-
-
-def _in_order(members: dict[str, Any]) -> dict[str, Any]:
-    """Return members in JavaScript's order."""
-    first = sorted((key for key in members if _is_index(key)), key=int)
-    return {key: members[key] for key in first} | members if first else members
 
 
 def _plain_buffer(members: dict[str, Any]) -> bytes:
@@ -326,19 +299,6 @@ def _plain_buffer(members: dict[str, Any]) -> bytes:
     raise _Unfit("has the type 'Buffer', which is the form of bytes, and no such data: store bytes, or name the type otherwise")
 
 
-def _without_surrogates(text: str) -> str:
-    """Return a text that UTF-8 can take: half a character is written as its number, two halves as one character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return _SURROGATES.sub(_escaped, text)
-    return text
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("utf-16", "surrogatepass").decode("utf-16") if match[1] else f"\\u{ord(match[0]):04x}"
-
-
 def _wrapped(value: dict[str, Any]) -> bytes | None:
     """Return the bytes of `{type: 'Buffer', data | value}` or `{buffer: true, data | value}`, or None."""
     if value.get("type") == _BUFFER or value.get("buffer") is True:
@@ -348,18 +308,10 @@ def _wrapped(value: dict[str, Any]) -> bytes | None:
                 try:
                     return a2b_base64(data, strict_mode=True)
                 except ValueError:
-                    return _lenient_base64(data)
+                    return lenient_base64(data)
             if (found := _bytes_of(data)) is not None:
                 return found
     return None
-
-
-def _lenient_base64(text: str) -> bytes:
-    """Decode base64 as Node does: both alphabets, padding or none, anything else skipped, ended by the first `=`."""
-    letters = _NOT_BASE64.sub("", text.partition("=")[0].replace("-", "+").replace("_", "/"))
-    if len(letters) % 4 == 1:
-        letters = letters[:-1]
-    return a2b_base64(letters + "=" * (-len(letters) % 4))
 
 
 def _bytes_of(data: object) -> bytes | None:
@@ -368,48 +320,29 @@ def _bytes_of(data: object) -> bytes | None:
         return bytes(data)
     if not isinstance(data, list | tuple) or not all(type(item) is int or type(item) is float for item in data):
         return None
-    return bytes(map(_byte, data))
-
-
-def _byte(number: float) -> int:
-    """Return ECMAScript's ToUint8 of a number."""
-    return int(number) & 255 if math.isfinite(number) else 0
+    return bytes(map(to_byte, data))
 
 
 def _indexed(value: dict[str, Any]) -> bytes | dict[str, Any]:
     """Return the bytes of `{"0": 1, "1": 2, …}`, whose values are numbers, or the object where a key is no number to JS."""
-    if not all(_PARSES_AS_INT.match(key) for key in value):
+    if not all(parses_as_int(key) for key in value):
         return value
-    return bytes(map(_byte, _in_order(value).values()))
-
-
-def _integer(text: str) -> float:
-    # The length keeps clear of what Python refuses to convert, too.
-    return int(text) if len(text) < 16 else _whole(float(text))
-
-
-def _real(text: str) -> float:
-    return _whole(float(text))
-
-
-def _whole(number: float) -> float:
-    """Return a whole number as an int: JavaScript has one kind of numbers, and 1.0 is written as 1."""
-    return int(number) if number.is_integer() else number
+    return bytes(map(to_byte, in_order(value).values()))
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise NotBufferJSON(f"not a BufferJSON text: {constant} is no JSON")
+    raise NotBufferJSON(f"no BufferJSON text: {constant} is no JSON")
 
 
-def _again(text: str, error: json.JSONDecodeError) -> Any:
-    """Read a text that begins with white space; refuse any other."""
-    if text[:1] in {" ", "\t", "\n", "\r"}:
-        try:
-            return _decoder.decode(text)
-        except json.JSONDecodeError as second:
-            error = second
-    # The decoder's exception has the whole text as an attribute: it stays behind.
-    raise NotBufferJSON(f"not a BufferJSON text of {len(text)} characters: {error.msg} at character {error.pos}") from None
+def _read(text: str) -> Any:
+    try:
+        value, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    except json.JSONDecodeError:
+        pass
+    # White space around it, or no JSON: rare enough to look a second time.
+    return _decoder.decode(text)
 
 
-_decoder = json.JSONDecoder(object_hook=BufferJSON.object_hook, parse_int=_integer, parse_float=_real, parse_constant=_refuse)
+_decoder = json.JSONDecoder(object_hook=BufferJSON.object_hook, parse_int=integer, parse_float=real, parse_constant=_refuse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -241,7 +242,7 @@ class FolderAuthStateStore(AuthStateStore):
                 self._folder.rmdir()
 
     def _close_to_others(self) -> None:
-        if os.name != "posix":
+        if sys.platform == "win32":
             return
         make_private_dir(self._folder)
         with os.scandir(self._folder) as entries:

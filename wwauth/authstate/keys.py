@@ -82,7 +82,7 @@ class SignalKeyStore:
         changes = await encoded(dict(_named(data)))
         transaction = self._transactions.current()
         if transaction is not None:
-            await transaction.write(changes)
+            await transaction.write(self._records, changes)
         elif changes:
             await self._transactions.write(self._records, changes)
 
@@ -93,7 +93,7 @@ class SignalKeyStore:
         changes = dict.fromkeys(names)
         transaction = self._transactions.current()
         if transaction is not None:
-            await transaction.write(changes)
+            await transaction.write(self._records, changes)
         elif changes:
             await self._transactions.write(self._records, changes)
 

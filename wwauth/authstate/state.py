@@ -19,13 +19,13 @@ from .records import StoredRecords, plugin_errors
 from .transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
     from ..abc import AuthStateStore, RecordName
 
-    SaveCreds = Callable[[], Awaitable[None]]
+    SaveCreds = Callable[..., Coroutine[Any, Any, None]]
 
 
 class AuthenticationState:
@@ -64,9 +64,9 @@ class AuthenticationState:
     ) -> None:
         await self.close()
 
-    async def save_creds(self) -> None:
+    async def save_creds(self, *_: object) -> None:
         """
-        Make the credentials durable as they are now.
+        Make the credentials durable as they are now; a handler of `creds.update` by itself, whose arguments do not matter.
 
         Cheap to call with each message: calls that come while a write runs share the next one, and what is stored already
         is not written again. In a transaction of `keys` the credentials become part of its commit.
@@ -124,7 +124,7 @@ class AuthenticationState:
         self._bindings.clear()
         await self._saver.close()
 
-    def _on_creds_update(self, update: Mapping[str, Any] | None = None) -> Awaitable[None]:
+    def _on_creds_update(self, update: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, None]:
         # At the moment of the event, so that events that follow each other quickly are merged in their order.
         if update is not None and update is not self.creds:
             self.creds.update(update)

@@ -71,6 +71,7 @@ class Transaction:
     def __init__(self, coordinator: Transactions) -> None:
         self.coordinator = coordinator
         self.open = True
+        self.ended = False
         self.changes: dict[RecordName, Record | None] = {}
         self.undo: list[Callable[[], None]] = []
         """What puts back the credentials in memory when the transaction fails; not empty: they are part of its commit."""
@@ -80,16 +81,26 @@ class Transaction:
         """Return records as this transaction sees them; nobody else changes them before its end."""
         new = [name for name in names if name not in self.changes and name not in self._read]
         if new:
-            await self.coordinator.acquire(self, new)
+            if not await self._acquire(new):
+                return await records.read(names)
             found = await records.read(new)
             self._read.update({name: found.get(name) for name in new})
         seen = {name: self.changes[name] if name in self.changes else self._read[name] for name in names}
         return {name: record for name, record in seen.items() if record is not None}
 
-    async def write(self, changes: Changes) -> None:
+    async def write(self, records: Records, changes: Changes) -> None:
         """Note changes for the commit."""
-        await self.coordinator.acquire(self, changes)
-        self.changes.update(changes)
+        if await self._acquire(changes):
+            self.changes.update(changes)
+        else:
+            await self.coordinator.write(records, changes)
+
+    async def _acquire(self, names: Iterable[RecordName]) -> bool:
+        """Make records this transaction's; False: it ended while a task of its own still waited, which is outside now."""
+        await self.coordinator.acquire(self, names)
+        if self.ended:
+            self.coordinator.release(self)
+        return self.open
 
 
 class TransactionContext:
@@ -131,13 +142,15 @@ class TransactionContext:
                 transaction.changes = changes
                 _roll_back(transaction, keep=undo)
             return
+        # What its tasks do from now on is not part of it: the commit begins.
+        transaction.open = False
         done = False
         try:
             if error is None:
                 await self._commit(transaction)
                 done = True
         finally:
-            transaction.open = False
+            transaction.ended = True
             if not done:
                 _roll_back(transaction, keep=0)
             self._coordinator.release(transaction)

@@ -1,5 +1,5 @@
 """
-What tests of programs and plug-ins need: a simulated WhatsApp Web, and the contracts that every store and strategy passes.
+What tests of programs and plug-ins need: a simulated WhatsApp Web, and the contracts of stores, strategies and auth states.
 
 Each is loaded when it is asked for: a store's tests need no web server, a client's tests no pytest.
 """
@@ -11,13 +11,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .auth_state_contract import AuthStateContract
     from .simulator import Simulator
     from .store_contract import StoreContract
     from .strategy_contract import StrategyContract
 
-__all__ = ["Simulator", "StoreContract", "StrategyContract"]
+__all__ = ["AuthStateContract", "Simulator", "StoreContract", "StrategyContract"]
 
-_HOMES = {"Simulator": "simulator", "StoreContract": "store_contract", "StrategyContract": "strategy_contract"}
+_HOMES = {
+    "AuthStateContract": "auth_state_contract",
+    "Simulator": "simulator",
+    "StoreContract": "store_contract",
+    "StrategyContract": "strategy_contract",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,78 @@
+"""Being a session's one holder: a lease in the database, renewed until the end, and taken at once from a dead process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from wwauth import _holder
+from wwauth.errors import LeaseLost, SessionInUse, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .._lease import Leases
+
+_log = logging.getLogger(__name__)
+
+# A process that hangs longer loses the session to who asks for it; one that died on this machine loses it at once.
+TTL = 30.0
+
+_RENEW = TTL / 3
+
+
+@asynccontextmanager
+async def holding(leases: Leases, session: str) -> AsyncIterator[int]:
+    """
+    Hold a session's lease, and yield its fence, which each write has to show.
+
+    Raises:
+        SessionInUse: Another holder lives, or may: it is one of another machine, and its lease has not run out.
+        StoreError: The database cannot tell.
+    """
+    holder = _holder.new_holder()
+    try:
+        fence = await _claim(leases, session, holder)
+        keeper = asyncio.create_task(_keep(leases, session, fence))
+        try:
+            yield fence
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await _release(leases, session, fence)
+    finally:
+        _holder.end(holder)
+
+
+async def _claim(leases: Leases, session: str, holder: str) -> int:
+    while True:
+        try:
+            return await leases.claim(session, holder, TTL)
+        except SessionInUse as error:
+            dead = error.holder
+            if dead is None or _holder.lives(dead) is not False:
+                raise
+        # In the dead one's name, which ends it for whoever comes first; who comes second is refused by the living.
+        await leases.release(session, await leases.claim(session, dead, TTL))
+
+
+async def _keep(leases: Leases, session: str, fence: int) -> None:
+    while True:
+        await asyncio.sleep(_RENEW)
+        try:
+            await leases.renew(session, fence, TTL)
+        except LeaseLost as error:
+            _log.error("%s", error)
+            return
+        except StoreError as error:
+            # It may be renewed after its end, too, as long as nobody else took it; a write is refused by the fence alone.
+            _log.warning("the lease on session %s is not renewed yet: %s", session, error)
+
+
+async def _release(leases: Leases, session: str, fence: int) -> None:
+    try:
+        await leases.release(session, fence)
+    except StoreError as error:
+        _log.warning("the lease on session %s ends by itself in %g s: %s", session, TTL, error)

@@ -1,0 +1,102 @@
+"""The file of an SQLite database with auth states: made whole, and watched while it is open."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from wwauth._disk import store_errors
+from wwauth._files import PRIVATE_FILE, make_private_dir, sweep_temporaries, sync_dir, temporary_sibling
+from wwauth.errors import CredsCorrupted, StoreUnavailable
+
+from .._sqlite import DatabaseFile
+from ._sqliteschema import upgrade
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What a process that was killed while it made a database left is swept away after so many seconds.
+_STALE = 60
+
+
+class AuthDatabaseFile(DatabaseFile):
+    """
+    The database's file, which is made whole, and is not to be another one while it is open.
+
+    A file without a byte is a damaged one: a database is given its name with its tables in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._opened: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+
+    def find(self, *, create: bool) -> bool:
+        """Tell whether it is there; see `DatabaseFile.find`."""
+        with self._lock, store_errors(f"open {self.path}"):
+            if not super().find(create=False):
+                if not create:
+                    return False
+                self._make()
+                super().find(create=False)
+            if not self.path.stat().st_size:
+                raise CredsCorrupted(
+                    f"the database {self.path} is an empty file: bring back a copy, or delete it if it never held anything"
+                )
+            self._compare()
+            return True
+
+    def check(self) -> None:
+        """Raise `StoreUnavailable` when the file that was opened is not there any more."""
+        with suppress(OSError):
+            info = self.path.stat()
+            if (info.st_dev, info.st_ino) == self._opened:
+                return
+        with self._lock:
+            super().find(create=False)
+            self._compare()
+
+    def _compare(self) -> None:
+        self._opened = self._opened or self.identity
+        if self.identity != self._opened:
+            raise StoreUnavailable(
+                f"the database {self.path} was replaced while it was open: close all who use it, and open it again"
+            )
+
+    def _make(self) -> None:
+        folder = self.path.parent
+        if not folder.is_dir():
+            make_private_dir(folder)
+        sweep_temporaries(folder, name=self.path.name, older_than=_STALE)
+        temporary = temporary_sibling(self.path)
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+        try:
+            connection = sqlite3.connect(temporary, isolation_level=None)
+            try:
+                # A crash leaves one file, no journal beside it; and a file of that name is no database yet.
+                connection.execute("PRAGMA journal_mode = MEMORY")
+                connection.execute("PRAGMA synchronous = FULL")
+                upgrade(connection)
+            finally:
+                connection.close()
+            with suppress(FileExistsError):
+                _link(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_dir(folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file its name; `FileExistsError`: another process was quicker."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links, as phones have them for their cards.
+        if target.exists():
+            raise FileExistsError(target) from None
+        source.rename(target)

@@ -1,0 +1,303 @@
+"""The auth state of a login: when credentials are saved, who may, and what is never taken for a new identity."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyee.asyncio import AsyncIOEventEmitter
+
+from wwauth.abc import CREDS, AuthStateStore, RecordName
+from wwauth.authstate import BufferJSON, MemoryAuthStateStore, init_auth_creds, use_auth_state
+from wwauth.errors import ConfigurationError, CredsCorrupted, SessionClosed, SessionInUse, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping
+
+
+class Slow(MemoryAuthStateStore):
+    """Counts writes, each of which lets others run meanwhile, and can be stopped before the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[dict[RecordName, str | None]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.closed = False
+
+    async def write(self, *, session: str, changes: Mapping[RecordName, str | None]) -> None:
+        self.writes.append(dict(changes))
+        await asyncio.sleep(0.001)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        await super().write(session=session, changes=changes)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def store() -> Slow:
+    return Slow()
+
+
+def counters(store: Slow) -> list[int]:
+    """Return the accountSyncCounter of each write of the credentials."""
+    return [BufferJSON.loads(text)["accountSyncCounter"] for write in store.writes if (text := write.get(CREDS)) is not None]
+
+
+async def test_saves_that_come_during_a_write_share_the_next_one(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    saves = []
+    for number in range(100):
+        state.creds["accountSyncCounter"] = number
+        saves.append(asyncio.create_task(save_creds()))
+        if not number % 10:
+            await asyncio.sleep(0.001)
+    await asyncio.gather(*saves)
+    assert len(store.writes) < 25
+    assert counters(store)[-1] == 99
+    await state.close()
+
+
+async def test_a_save_returns_when_what_it_saw_is_stored(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    store.gate.clear()
+    first = asyncio.create_task(save_creds())
+    await asyncio.sleep(0.005)
+    state.creds["accountSyncCounter"] = 5
+    second = asyncio.create_task(save_creds())
+    await asyncio.sleep(0.005)
+    assert not first.done()
+    assert not second.done()
+    store.gate.set()
+    await first
+    await second
+    kept = await store.read(session="default", names=[CREDS])
+    assert BufferJSON.loads(kept[CREDS])["accountSyncCounter"] == 5
+    await state.close()
+
+
+async def test_what_is_stored_is_not_written_again_unless_it_is_gone(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    await save_creds()
+    assert len(store.writes) == 1
+    await store.delete(session="default")
+    await save_creds()
+    assert len(store.writes) == 2
+    await state.close()
+
+
+async def test_a_cancelled_save_is_the_others_save_too(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    store.gate.clear()
+    saves = [asyncio.create_task(save_creds()) for _ in range(3)]
+    await asyncio.sleep(0.005)
+    saves[0].cancel()
+    store.gate.set()
+    await asyncio.gather(*saves[1:])
+    with pytest.raises(asyncio.CancelledError):
+        await saves[0]
+    await state.close()
+
+
+async def test_a_save_that_fails_says_so_to_all_who_share_it_and_the_next_one_works(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    store.error = StoreUnavailable("the disk is gone")
+    results = await asyncio.gather(*(save_creds() for _ in range(3)), return_exceptions=True)
+    assert {type(result) for result in results} == {StoreUnavailable}
+    store.error = None
+    await save_creds()
+    assert CREDS in await store.read(session="default", names=[CREDS])
+    await state.close()
+
+
+async def test_an_exception_of_a_plug_in_is_an_unavailable_store(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    store.error = KeyError("its own")
+    with pytest.raises(StoreUnavailable) as caught:
+        await save_creds()
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert "its own" not in str(caught.value)
+    store.error = None
+    await state.close()
+
+
+async def test_close_waits_for_what_has_begun(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    store.gate.clear()
+    save, write = asyncio.create_task(save_creds()), asyncio.create_task(state.keys.set({"session": {"1": {"a": 1}}}))
+    await asyncio.sleep(0.005)
+    closing = asyncio.create_task(state.close())
+    await asyncio.sleep(0.005)
+    assert not closing.done()
+    store.gate.set()
+    await asyncio.gather(save, write, closing)
+    assert set(await store.read(session="default", names=[CREDS, RecordName("session", "1")])) == {
+        CREDS,
+        RecordName("session", "1"),
+    }
+
+
+async def test_after_logout_a_late_save_brings_nothing_back(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    store.gate.clear()
+    write = asyncio.create_task(state.keys.set({"session": {"1": {"a": 1}}}))
+    await asyncio.sleep(0.005)
+    logout = asyncio.create_task(state.logout())
+    await asyncio.sleep(0.005)
+    with pytest.raises(SessionClosed):
+        await save_creds()
+    store.gate.set()
+    await asyncio.gather(write, logout)
+    assert [session async for session in store.list_sessions()] == []
+    with pytest.raises(SessionClosed):
+        await state.keys.set({"session": {"1": {}}})
+    async with asyncio.timeout(5):
+        await state.close()
+
+
+async def test_a_logout_that_fails_can_be_called_again(store: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+
+    async def failing(*, session: str) -> None:
+        raise StoreUnavailable(f"cannot delete {session}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "delete", failing)
+        with pytest.raises(StoreUnavailable):
+            await state.logout()
+    with pytest.raises(SessionInUse):
+        await use_auth_state(store)
+    await state.logout()
+    assert [session async for session in store.list_sessions()] == []
+
+
+async def test_a_borrowed_store_stays_open(store: Slow) -> None:
+    state, _ = await use_auth_state(store)
+    async with state:
+        pass
+    assert not store.closed
+
+
+@pytest.mark.parametrize("kept", ["", "null", "{", "[1]", '{"noiseKey":1}', "[" * 100_000])
+async def test_credentials_that_cannot_be_read_are_never_a_new_identity(store: Slow, kept: str) -> None:
+    await store.write(session="one", changes={CREDS: kept})
+    with pytest.raises(CredsCorrupted):
+        await use_auth_state(store, session="one")
+    assert await store.read(session="one", names=[CREDS]) == {CREDS: kept}
+    # And the session is free for whoever mends it.
+    await store.write(session="one", changes={CREDS: BufferJSON.dumps(init_auth_creds())})
+    state, _ = await use_auth_state(store, session="one")
+    await state.close()
+
+
+async def test_keys_without_credentials_are_never_a_new_identity(store: Slow) -> None:
+    await store.write(session="one", changes={RecordName("session", "1"): "{}"})
+    with pytest.raises(CredsCorrupted, match="session"):
+        await use_auth_state(store, session="one")
+
+
+@pytest.mark.parametrize("session", ["", "a/b", "../a", "a b", None, 5, "x" * 300])
+async def test_a_session_has_a_name(store: Slow, session: Any) -> None:
+    with pytest.raises(ConfigurationError, match="session"):
+        await use_auth_state(store, session=session)
+
+
+@pytest.mark.parametrize("wrong", [None, object(), "folder", {}])
+async def test_what_is_no_store_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="AuthStateStore"):
+        await use_auth_state(wrong)
+
+
+class Least(AuthStateStore):
+    """What a plug-in must write, and no more."""
+
+    def __init__(self) -> None:
+        self.kept: dict[RecordName, str] = {}
+
+    async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
+        return {name: self.kept[name] for name in names if name in self.kept}
+
+    async def write(self, *, session: str, changes: Mapping[RecordName, str | None]) -> None:
+        for name, text in changes.items():
+            if text is None:
+                self.kept.pop(name, None)
+            else:
+                self.kept[name] = text
+
+    async def records(self, *, session: str, type: str | None = None) -> AsyncIterator[tuple[RecordName, str]]:  # noqa: A002
+        for name, text in list(self.kept.items()):
+            if type is None or name.type == type:
+                yield name, text
+
+    async def delete(self, *, session: str) -> None:
+        self.kept.clear()
+
+
+async def test_four_methods_are_a_store() -> None:
+    store = Least()
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    await state.keys.set({"session": {"1": {"a": 1}}})
+    await state.keys.clear()
+    await state.logout()
+    assert store.kept == {}
+    with pytest.raises(ConfigurationError, match="list"):
+        store.list_sessions()
+
+
+# Events
+
+
+async def test_creds_update_is_merged_and_saved(store: Slow) -> None:
+    state, _ = await use_auth_state(store)
+    emitter = AsyncIOEventEmitter()
+    binding = state.bind(emitter)
+    emitter.emit("creds.update", {"accountSyncCounter": 1, "me": {"id": "1:1@s.whatsapp.net"}})
+    emitter.emit("creds.update", {"accountSyncCounter": 2})
+    emitter.emit("creds.update")
+    await binding.drain()
+    kept = BufferJSON.loads((await store.read(session="default", names=[CREDS]))[CREDS])
+    assert kept["accountSyncCounter"] == 2
+    assert kept["me"] == {"id": "1:1@s.whatsapp.net"}
+    await state.close()
+    emitter.emit("creds.update", {"accountSyncCounter": 3})
+    await asyncio.sleep(0)
+    assert state.creds["accountSyncCounter"] == 2
+
+
+async def test_save_creds_is_a_handler_itself(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    emitter = AsyncIOEventEmitter()
+    emitter.on("creds.update", save_creds)
+    state.creds["accountSyncCounter"] = 4
+    emitter.emit("creds.update", {"accountSyncCounter": 4})
+    await emitter.wait_for_complete()
+    assert counters(store) == [4]
+    await state.close()
+
+
+async def test_a_save_that_fails_in_an_event_is_an_error_event(store: Slow, caplog: pytest.LogCaptureFixture) -> None:
+    state, _ = await use_auth_state(store)
+    emitter = AsyncIOEventEmitter()
+    binding = state.bind(emitter)
+    store.error = StoreUnavailable("the disk is gone")
+    with caplog.at_level(logging.ERROR):
+        emitter.emit("creds.update", {"accountSyncCounter": 1})
+        await binding.drain()
+    assert "the disk is gone" in caplog.text
+    heard: list[Exception] = []
+    emitter.on("error", heard.append)
+    emitter.emit("creds.update", {"accountSyncCounter": 2})
+    await binding.drain()
+    assert [type(error) for error in heard] == [StoreUnavailable]
+    store.error = None
+    await state.close()
