@@ -22,7 +22,7 @@ from .._threads import in_thread
 from ..abc import AuthStateStore, RecordName
 from ..errors import ConfigurationError, DecryptionFailed
 from ._findings import label
-from ._streams import CHUNK, in_chunks
+from ._streams import CHUNK, ENVELOPE, in_chunks
 from .records import plugin_errors
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _cipher(key: bytes, place: bytes) -> AESGCM:
 
 def _envelope(text: str) -> dict[str, Any] | None:
     """Return the parts of an encrypted text, empty ones of a damaged text, or None when it is none."""
-    if not text.startswith(f'{{"{_MARK}":'):
+    if not text.startswith(ENVELOPE):
         return None
     try:
         envelope: dict[str, Any] = json.loads(text)

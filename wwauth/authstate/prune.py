@@ -12,7 +12,7 @@ from .._threads import in_thread
 from ..abc import CREDS, RecordName
 from ..errors import ConfigurationError, CredsCorrupted, SessionNotFound
 from ._checkcreds import is_count
-from ._streams import in_chunks
+from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .records import plugin_errors
@@ -135,6 +135,7 @@ class _Plan:
         """Read from the credentials which pre-keys Baileys has done with."""
         if text is None:
             raise SessionNotFound(f"there are no credentials of {session!r}, so nobody can tell which keys are needed")
+        refuse_encrypted(CREDS, text, session)
         try:
             creds = BufferJSON.loads(text)
         except ValueError:

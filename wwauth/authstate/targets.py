@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
+from .databases import mongo_auth_state_store, redis_auth_state_store, sql_auth_state_store
 from .folder import FolderAuthStateStore
 
 if TYPE_CHECKING:
@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["open_auth_state_store"]
 
 # More letters than a drive of Windows has.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]+)(?:\+[A-Za-z0-9_.+-]+)?:(?://|$|(?=[^\\/]))")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]+)(?:\+[A-Za-z0-9_.+-]+)?:(?!\\)")
 
-# The modules of wwauth_stores.authstate, each of which has a function named <module>_auth_state_store.
-_MODULES = {
-    "sqlite": "sql",
-    "postgresql": "sql",
-    "postgres": "sql",
-    "mysql": "sql",
-    "mariadb": "sql",
-    "mongodb": "mongo",
-    "redis": "redis",
-    "rediss": "redis",
-    "unix": "redis",
+_OPENERS: dict[str, Callable[[str], AuthStateStore]] = {
+    **dict.fromkeys(("sqlite", "postgresql", "postgres", "mysql", "mariadb"), sql_auth_state_store),
+    "mongodb": mongo_auth_state_store,
+    **dict.fromkeys(("redis", "rediss", "unix"), redis_auth_state_store),
 }
 
 
@@ -47,20 +40,29 @@ def open_auth_state_store(target: str | os.PathLike[str]) -> AuthStateStore:
         ConfigurationError: Not a URL of a store that this version has. Passwords in it do not reach the message.
         MissingDependency: A driver is not installed; the message names the extra.
     """
-    if not isinstance(target, str) or (found := _SCHEME.match(target)) is None:
-        return FolderAuthStateStore(target)
-    scheme = found[1].lower()
-    if scheme == "file":
-        from wwauth_stores.urls import folder_of_file_url  # noqa: PLC0415 - as below
+    folder = folder_of(target)
+    if folder is not None:
+        return FolderAuthStateStore(folder)
+    url = os.fspath(target)
+    return _OPENERS[_scheme(url)](url)
 
-        return FolderAuthStateStore(folder_of_file_url(target))
-    module = _MODULES.get(scheme)
-    if module is None:
-        if os.path.isdir(target):  # noqa: PTH112 - a folder whose name looks like a URL
-            return FolderAuthStateStore(target)
-        known = ", ".join(f"{name}:" for name in ("file", *_MODULES))
-        raise ConfigurationError(f"unknown auth state URL ({scheme}:): this version knows {known}, and paths of folders")
-    # Each is loaded with its first use.
-    functions = importlib.import_module(f"wwauth_stores.authstate.{module}")
-    opened = cast("Callable[[str], AuthStateStore]", getattr(functions, f"{module}_auth_state_store"))
-    return opened(str(target))
+
+def folder_of(target: str | os.PathLike[str]) -> str | os.PathLike[str] | None:
+    """Return the folder that a target names, there or not; None: it is the URL of a database."""
+    if not isinstance(target, str) or not (scheme := _scheme(target)):
+        return target
+    if scheme == "file":
+        from wwauth_stores.urls import folder_of_file_url  # noqa: PLC0415 - as the databases': loaded with its first use
+
+        return folder_of_file_url(target)
+    if scheme in _OPENERS:
+        return None
+    if os.path.isdir(target):  # noqa: PTH112 - its name looks like a URL
+        return target
+    known = ", ".join(f"{name}:" for name in ("file", *_OPENERS))
+    raise ConfigurationError(f"unknown auth state URL ({scheme}:): this version knows {known}, and paths of folders")
+
+
+def _scheme(target: str) -> str:
+    found = _SCHEME.match(target)
+    return "" if found is None else found[1].lower()

@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .._disk import check_path, store_errors
 from .._names import check_session_name
@@ -15,14 +15,14 @@ from ..abc import CREDS, AuthStateStore
 from ..errors import ConfigurationError, CredsCorrupted, SessionNotFound, StoreUnavailable
 from ._findings import label
 from ._newfolder import NewFolder, is_wwauths
-from ._streams import chunked, digest, in_chunks
+from ._streams import chunked, digest, in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .folder import FolderAuthStateStore
 from .records import plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from ..abc import RecordName
@@ -102,7 +102,7 @@ async def export_auth_state(
 
 
 async def import_auth_state(
-    source: str | os.PathLike[str] | AuthStateStore | AsyncIterable[tuple[RecordName, str]],
+    source: str | os.PathLike[str] | AuthStateStore | PeerState,
     store: AuthStateStore,
     session: str,
     *,
@@ -117,7 +117,7 @@ async def import_auth_state(
     is read. Records that cannot be read are left out, and the notes name them. The session is in memory meanwhile.
 
     Args:
-        source: Baileys' folder, another store, or the records themselves, as readers of other layouts give them.
+        source: Baileys' folder, another store, or what a reader of another program's layout gives.
         store: Where to.
         session: The name there.
         source_session: Its name in the source, where that is a store; the same when None.
@@ -138,10 +138,11 @@ async def import_auth_state(
         records = await _records(stack, source, session if source_session is None else source_session)
         texts: dict[RecordName, str] = {}
         with plugin_errors("read the source"):
-            async with aclosing(chunked(aiter(records))) as chunks:
+            async with aclosing(chunked(records)) as chunks:
                 async for chunk in chunks:
                     texts.update(await in_thread(lambda _, chunk=chunk: taken.take(chunk)))  # type: ignore[misc]
         taken.check()
+        taken.notes += getattr(source, "problems", ())
         with plugin_errors(f"write the session {session!r}"):
             before = {name: text async for name, text in store.records(session=session)}
             if before and not replace:
@@ -152,6 +153,15 @@ async def import_auth_state(
             else:
                 await _add(store, session, texts, taken)
     return taken.report(session, replaced=bool(before), began=began)
+
+
+class PeerState(Protocol):
+    """A login as another program keeps it, read for an import; after `records()`, `problems` tells what was left out."""
+
+    problems: list[str]
+
+    def records(self) -> AsyncIterator[tuple[RecordName, str]]:
+        """Iterate over all records, with the text that Baileys would have written of each."""
 
 
 class _Taken:
@@ -168,6 +178,7 @@ class _Taken:
         """Return those records of a chunk that can be read."""
         good = {}
         for name, text in chunk:
+            refuse_encrypted(name, text, self._session)
             try:
                 value = BufferJSON.loads(text)
             except ValueError:
@@ -234,8 +245,8 @@ async def _found(store: AuthStateStore, session: str) -> dict[RecordName, bytes]
 
 
 async def _records(
-    stack: AsyncExitStack, source: str | os.PathLike[str] | AuthStateStore | AsyncIterable[tuple[RecordName, str]], session: str
-) -> AsyncIterable[tuple[RecordName, str]]:
+    stack: AsyncExitStack, source: str | os.PathLike[str] | AuthStateStore | PeerState, session: str
+) -> AsyncIterator[tuple[RecordName, str]]:
     if isinstance(source, str | os.PathLike):
         folder: Path = check_path(source, what="a folder").absolute()
         if not folder.is_dir():
@@ -244,7 +255,7 @@ async def _records(
     if isinstance(source, AuthStateStore):
         await _hold(stack, source, session)
         return source.records(session=session)
-    return source
+    return source.records()
 
 
 async def _hold(stack: AsyncExitStack, store: AuthStateStore, session: str) -> None:
