@@ -51,8 +51,8 @@ def refuse_encrypted(name: RecordName, text: str, session: str) -> None:
     """Refuse what is read past its keys: `DecryptionFailed`."""
     if text.startswith(ENVELOPE):
         raise DecryptionFailed(
-            f"the record {name.id or name.type!r} of {session!r} is encrypted: open the store with EncryptedAuthState and its keys "
-            "(--key-file)"
+            f"the record {name.id or name.type!r} of {session!r} is encrypted: open the store with EncryptedAuthState and "
+            "its keys (--key-file)"
         )
 
 

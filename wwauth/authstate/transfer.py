@@ -269,7 +269,8 @@ async def _hold(stack: AsyncExitStack, store: AuthStateStore, session: str) -> N
 def _in_the_way(target: Path) -> bool:
     with store_errors(f"look into {target}"):
         try:
-            return next(os.scandir(target), None) is not None
+            with os.scandir(target) as entries:
+                return next(entries, None) is not None
         except FileNotFoundError:
             return False
 

@@ -46,7 +46,7 @@ CREDS_FILE = file_name(CREDS)
 _QUIET_FOR, _SETTLED, _TIMEOUT = 2.0, 1.0, 10.0
 
 # A file system's clock ticks: what was written just now may be written once more with the same time.
-_TICK_NS = 50_000_000
+_TICK_NS = 20_000_000
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25
 
