@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from wwauth.abc import CREDS
 from wwauth.authstate import AuthenticationState, FolderAuthStateStore, init_auth_creds, use_multi_file_auth_state
 from wwauth.authstate.backup import AuthStateBackup
 from wwauth.authstate.verify import verify
@@ -111,7 +110,7 @@ async def test_torn_credentials_are_never_published(folder: Path, text: bytes, m
     backup = AuthStateBackup(folder, store)
     await backup.save()
     (folder / "creds.json").write_bytes(text)
-    with pytest.raises(SnapshotFailed, match="creds.json"):
+    with pytest.raises(SnapshotFailed, match=r"creds\.json"):
         await backup.save()
     (folder / "creds.json").unlink()
     with pytest.raises(SnapshotFailed, match="no credentials"):
@@ -296,5 +295,4 @@ async def test_while_somebody_never_stops_writing(folder: Path, tmp_path: Path, 
     shutil.rmtree(folder)
     await backup.restore()
     assert (await verify(FolderAuthStateStore(folder))).ok
-    rounds = rounds_in(folder)
-    assert max(rounds) - min(rounds) <= max(rounds), "each file is whole, though not all are of one moment"
+    assert rounds_in(folder), "each file is whole, though not all are of one moment"

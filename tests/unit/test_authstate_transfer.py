@@ -154,12 +154,13 @@ async def test_a_store_that_does_not_keep_all_of_it() -> None:
 
 async def test_what_a_reader_of_another_layout_gives() -> None:
     class Peer:
-        problems = ["3 entries have names of no record, and were left out"]
+        def __init__(self) -> None:
+            self.problems = ["3 entries have names of no record, and were left out"]
 
         async def records(self) -> AsyncIterator[tuple[RecordName, str]]:
             yield CREDS, (FIXTURES / "01-fresh" / "creds.json").read_text("utf-8")
 
-    store = MemoryAuthStateStore()
-    report = await import_auth_state(Peer(), store, "one")
+    peer, store = Peer(), MemoryAuthStateStore()
+    report = await import_auth_state(peer, store, "one")
     assert report.records == {"creds": 1}
-    assert report.notes == tuple(Peer.problems)
+    assert report.notes == tuple(peer.problems)
