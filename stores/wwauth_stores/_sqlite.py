@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import sys
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -29,6 +30,9 @@ _KINDS: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_AUTH: StoreDenied,
     sqlite3.SQLITE_READONLY: StoreDenied,
 }
+
+# What SQLite needs beside a database to open it, in bytes.
+_LEAST_FREE = 64 * 1024
 
 
 def sqlite_code(error: BaseException) -> int:
@@ -118,7 +122,15 @@ class DatabaseFile:
             # Whether this process has the right to write it, and beside it.
             mine = all(os.access(path, os.R_OK | os.W_OK) for path in (self.path, self.path.parent))
             return StoreUnavailable if mine else StoreDenied
+        if code == sqlite3.SQLITE_IOERR and self._is_full():
+            return StoreFull
         return _KINDS.get(code)
+
+    def _is_full(self) -> bool:
+        # A full disk has other names where it is not the database itself that grows.
+        with suppress(OSError):
+            return shutil.disk_usage(self.path.parent).free < _LEAST_FREE
+        return False
 
     def _make(self) -> None:
         folder = self.path.parent

@@ -17,6 +17,7 @@ from ._lease import LONGEST_HOLDER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy.schema import ExecutableDDLElement
     from sqlalchemy.types import TypeEngine
 
     from ._sqldatabase import Transaction
@@ -72,7 +73,7 @@ class Steps:
             Column("applied", BigInteger, nullable=False),  # microseconds since 1970, as all times here
             **OPTIONS,
         )
-        self._steps: Sequence[Sequence[CreateTable]] = ()
+        self._steps: Sequence[Sequence[ExecutableDDLElement]] = ()
 
     @property
     def newest(self) -> int:

@@ -12,13 +12,17 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from wwauth.abc import CREDS, RecordName
+from wwauth.authstate import use_sql_auth_state
 from wwauth.errors import ConfigurationError, LeaseLost, SessionInUse, StoreError, StoreUnavailable
+from wwauth.testing import AuthStateContract
 from wwauth_stores.authstate.sql import SQLAuthStateStore, sql_auth_state_store
 from wwauth_stores.authstate.sqlite import SQLiteAuthStateStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from wwauth.testing.auth_state_contract import OpenState
 
     from ..servers.mariadb import MariaDB
     from ..servers.postgresql import PostgreSQL
@@ -50,6 +54,13 @@ def session() -> str:
 
 async def records(store: SQLAuthStateStore, session: str) -> dict[RecordName, str]:
     return dict([record async for record in store.records(session=session)])
+
+
+class TestContract(AuthStateContract):
+    @pytest.fixture
+    def open_state(self, server: SQLServer) -> OpenState:
+        number = next(_numbers)
+        return lambda session: use_sql_auth_state(server.shared("authstate"), f"contract-{number}-{session}")
 
 
 async def test_keeps_exactly_what_was_written(store: SQLAuthStateStore, session: str) -> None:

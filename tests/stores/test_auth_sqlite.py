@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wwauth.abc import CREDS, RecordName
+from wwauth.authstate import use_sql_auth_state
 from wwauth.errors import (
     ConfigurationError,
     CredsCorrupted,
@@ -24,11 +25,14 @@ from wwauth.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from wwauth.testing import AuthStateContract
 from wwauth_stores.authstate.sqlite import SQLiteAuthStateStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from wwauth.testing.auth_state_contract import OpenState
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="only POSIX systems have it")
 
@@ -45,6 +49,12 @@ def file(tmp_path: Path) -> Path:
 async def store(file: Path) -> AsyncIterator[SQLiteAuthStateStore]:
     async with SQLiteAuthStateStore(file) as store:
         yield store
+
+
+class TestContract(AuthStateContract):
+    @pytest.fixture
+    def open_state(self, file: Path) -> OpenState:
+        return lambda session: use_sql_auth_state(f"sqlite:///{file}", session)
 
 
 async def test_keeps_exactly_what_was_written(store: SQLiteAuthStateStore, file: Path) -> None:
@@ -87,7 +97,7 @@ async def test_reading_makes_nothing_and_a_session_without_records_is_none(store
 
 async def test_a_write_that_fails_takes_none_of_its_neighbours_with_it(store: SQLiteAuthStateStore) -> None:
     await store.write(session="one", changes={KEY: "old"})
-    with closing(sqlite3.connect(store._path)) as other:
+    with closing(sqlite3.connect(store.path)) as other:
         # What waits for it is one group.
         other.execute("BEGIN IMMEDIATE")
         names = [RecordName("session", str(n)) for n in range(60)]
@@ -250,6 +260,16 @@ async def test_a_full_disk_changes_nothing(small_disk: Path) -> None:
         assert dict([record async for record in store.records(session="one")]) == {CREDS: "{}", KEY: "old"}
         await store.write(session="one", changes={KEY: "newer"})
         assert await store.read(session="one", names=BOTH) == {CREDS: "{}", KEY: "newer"}
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "filler").write_bytes(bytes(2 * 1024 * 1024))
+    async with SQLiteAuthStateStore(small_disk / "full.db") as store:
+        with pytest.raises(StoreFull, match="make room there"):
+            await store.write(session="one", changes={CREDS: "{1}"})
+        with pytest.raises(StoreFull, match="make room there"):
+            async with store.hold(session="one"):
+                pass
+        (small_disk / "filler").unlink()
+        assert await store.read(session="one", names=BOTH) == {CREDS: "{}", KEY: "newer"}
 
 
 _AS_NOBODY = """
@@ -277,7 +297,7 @@ asyncio.run(main())
 
 @posix
 async def test_what_may_not_be_read_is_denied(tmp_path: Path, file: Path) -> None:
-    if os.geteuid():
+    if sys.platform == "win32" or os.geteuid():
         pytest.skip("only root may become somebody else")
     async with SQLiteAuthStateStore(file) as store:
         await store.write(session="one", changes={CREDS: "{}"})
@@ -330,7 +350,7 @@ async def test_a_killed_holder_leaves_all_that_was_saved_and_frees_its_session(f
 async def test_two_states_of_one_process_do_not_hold_one_session(store: SQLiteAuthStateStore, file: Path) -> None:
     async with SQLiteAuthStateStore(file) as other, store.hold(session="one"):
         for one in (store, other):
-            with pytest.raises(SessionInUse, match=f"pid {os.getpid()}") as info:
+            with pytest.raises(SessionInUse, match=f"'one' of .*pid {os.getpid()}") as info:
                 async with one.hold(session="one"):
                     pass
             assert info.value.pid == os.getpid()

@@ -8,13 +8,14 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyee.base import EventEmitter
 
 from wwauth.authstate.in_memory_store import InMemoryStore, make_in_memory_store
-from wwauth.errors import ConfigurationError, SessionCorrupted, StoreDenied
+from wwauth.errors import ConfigurationError, SessionCorrupted, StoreDenied, StoreUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +109,7 @@ def test_messages_are_in_their_order_and_the_oldest_go(store: InMemoryStore, emi
 def test_a_status_is_never_lowered(
     store: InMemoryStore, emitter: EventEmitter, before: object, after: object, kept: object
 ) -> None:
-    first = message("1", **({} if before is None else {"status": before}))
+    first = message("1") if before is None else message("1", status=before)
     upsert(emitter, first)
     emitter.emit("messages.update", [{"key": first["key"], "update": {"status": after, "starred": True}}])
     emitter.emit("messages.update", [{"key": message("gone")["key"], "update": {"status": 5}}])
@@ -282,6 +283,37 @@ async def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, caplog
         await saving.close()
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["store.json"]
+
+
+class Restless(Mapping[str, int]):
+    """A message's part that its program changes while it is encoded, as often as it was told."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __iter__(self) -> Iterator[str]:
+        if self.times:
+            self.times -= 1
+            raise RuntimeError("dictionary changed size during iteration")
+        return iter(["calm"])
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+
+async def test_what_changes_while_it_is_encoded_is_encoded_again(tmp_path: Path) -> None:
+    path = tmp_path / "store.json"
+    store = make_in_memory_store()
+    store.chats[JID] = Restless(2)
+    await store.write_to_file(path)
+    assert json.loads(path.read_bytes())["chats"] == [[JID, {"calm": 1}]]
+    store.chats[JID] = Restless(1000)
+    with pytest.raises(StoreUnavailable, match="changes all the time"):
+        await store.write_to_file(path)
+    assert b"calm" in path.read_bytes()
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, 1.5, "1"])

@@ -184,7 +184,7 @@ async def test_a_message_without_content_is_not_there() -> None:
     async with MessageStore() as store:
         for nothing in (None, {}, b"", {"conversation": None}):
             await store.put({"key": key(), "message": nothing})
-        await store.put({"key": key()}, {"message": text("no key")}, {})
+        await store.put({"key": key()})
         assert await store.get_message(key()) is None
         assert await store.get_message_secret(key()) is None
 
@@ -194,6 +194,15 @@ async def test_one_message_that_cannot_be_stored_does_not_lose_the_others() -> N
         with pytest.raises(ConfigurationError, match="of type int"):
             await store.put({"key": key("1"), "message": 5}, {"key": key("2"), "message": text("fine")})
         assert await store.get_message(key("2")) == text("fine")
+        for keyless in (
+            {"message": text("x")},
+            {"key": {"id": "1"}, "message": text("x")},
+            [{"key": key(), "message": {}}],
+            None,
+        ):
+            with pytest.raises(ConfigurationError, match="without a key"):
+                await store.put(keyless, {"key": key("3"), "message": text("fine")})
+        assert await store.get_message(key("3")) == text("fine")
 
 
 async def test_the_oldest_go_when_there_are_too_many() -> None:

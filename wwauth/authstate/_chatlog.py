@@ -183,7 +183,7 @@ class ChatLog:
 
     def _on_messages(self, told: Any, *_: object) -> None:
         kind, messages = part_of(told, "type"), _items(part_of(told, "messages"))
-        if kind not in {"append", "notify"}:
+        if kind not in {None, "append", "notify"}:
             return
         self._add(messages)
         for message in messages if kind == "notify" else ():

@@ -133,10 +133,10 @@ class MessageStore:
         """
         Store messages: each a WAMessage, with its `key` and `message`. They are durable when it returns.
 
-        One that is there already is replaced; one without a key or without content is passed over.
+        One that is there already is replaced; one without content, as a message that could not be decrypted, is passed over.
 
         Raises:
-            ConfigurationError: A message has content that cannot be stored; the others are stored.
+            ConfigurationError: A message has no key, or content that cannot be stored; the others are stored.
             StoreError: The backend did not take them; they are tried again with the next ones.
         """
         self._check_open()
@@ -251,8 +251,13 @@ class MessageStore:
     def _take(self, message: object) -> None:
         """Make a row of a message, and put it to those that are to be saved."""
         key = MessageKey.of(part(message, "key"), self._pairs)
-        content = None if key is None else packed(part(message, "message"))
-        if key is None or content is None:
+        if key is None:
+            raise ConfigurationError(
+                f"a message of type {type(message).__name__} without a key cannot be stored: give WAMessages, whose key has "
+                f"remoteJid and id"
+            )
+        content = packed(part(message, "message"))
+        if content is None:
             return
         form, body, secret = content
         # A clock that was set back must not give an older message a newer place.

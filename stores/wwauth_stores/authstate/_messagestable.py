@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, Table, UniqueConstraint, bindparam
 from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateTable
 
 from wwauth._messages import LONGEST_NAME, MessageRow, RowKey
 from wwauth._names import MAX_SESSION
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Insert
 
     from .._sqlflavor import Flavor
+
+
+_CONTENT = MessageRow._fields[1:]
 
 
 class MessageSchema(Steps):
@@ -42,20 +45,20 @@ class MessageSchema(Steps):
             Column("secret", LargeBinary().with_variant(mysql.VARBINARY(32), "mysql", "mariadb")),
             Column("stored", BigInteger, nullable=False),
             UniqueConstraint("session", *RowKey._fields, name="wwauth_messages_key"),
-            # Part of the table's own statement on MySQL, where an index cannot be made "if it is not there".
+            # An index by age, as a constraint: those are made with the table, and MySQL makes no index "if it is not there".
+            UniqueConstraint("session", "stored", "number", name="wwauth_messages_by_age"),
             **OPTIONS,
         )
-        by_age = Index("wwauth_messages_by_age", self.messages.c.session, self.messages.c.stored)
-        self._steps = ([CreateTable(self.messages, if_not_exists=True), CreateIndex(by_age, if_not_exists=True)],)
+        self._steps = ([CreateTable(self.messages, if_not_exists=True)],)
 
     def put(self, flavor: Flavor) -> Insert:
         """Return an INSERT that replaces a row of the same key; its parameters are the columns, and `content` for the body."""
-        kind = mysql if isinstance(flavor, MySQL) else postgresql
-        statement = kind.insert(self.messages)
-        new = {name: statement.excluded[name] for name in MessageRow._fields[1:]} if kind is postgresql else {}
-        statement = statement.values(
-            session=bindparam("session"),
-            **{name: bindparam(name) for name in (*RowKey._fields, *MessageRow._fields[1:]) if name != "body"},
-            body=flavor.data("content"),
+        written: dict[str, Any] = {name: bindparam(name) for name in ("session", *RowKey._fields, *_CONTENT) if name != "body"}
+        written["body"] = flavor.data("content")
+        if isinstance(flavor, MySQL):
+            replacing = mysql.insert(self.messages).values(**written)
+            return replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in _CONTENT})
+        adding = postgresql.insert(self.messages).values(**written)
+        return adding.on_conflict_do_update(
+            constraint="wwauth_messages_key", set_={name: adding.excluded[name] for name in _CONTENT}
         )
-        return statement

@@ -7,15 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wwauth.abc import CREDS
+from wwauth.abc import CREDS, RecordName
 from wwauth.authstate.bufferjson import BufferJSON, NotBufferJSON
 from wwauth.authstate.names import record_of
 from wwauth.errors import ConfigurationError, CredsCorrupted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-
-    from wwauth.abc import RecordName
 
 __all__ = ["PeerState", "record_text", "session_label"]
 
@@ -29,16 +27,16 @@ _STRINGS, _LISTS = {"lid-mapping"}, {"device-list"}
 
 
 class Value(NamedTuple):
-    """One entry: how its program names the record, its value or text, and which of the two that is."""
+    """One entry: how its program names the record, or which one it is, its value or text, and which of the two that is."""
 
-    name: str
+    name: str | RecordName
     value: Any
     is_text: bool
 
 
 class PeerState:
     """
-    One login as another program keeps it; given out by `mongo_peers` and `redis_peers`.
+    One login as another program keeps it; given out by `mongo_peers`, `redis_peers` and `sql_peers`.
 
     Attributes:
         program: How it is kept, in words.
@@ -62,6 +60,8 @@ class PeerState:
         """
         Iterate over all records, with the text that Baileys itself would have written of each.
 
+        Only the order of fields may be another one, where the program's database has lost it: that means nothing to Baileys.
+
         Raises:
             CredsCorrupted: The credentials cannot be read.
             StoreError: The database failed.
@@ -69,7 +69,7 @@ class PeerState:
         self.problems = list(self._known_problems)
         doubts: Counter[str] = Counter()
         async for raw, value, is_text in self._values():
-            name = record_of(f"{raw.removesuffix('.json')}.json")
+            name = raw if isinstance(raw, RecordName) else record_of(f"{raw.removesuffix('.json')}.json")
             if name is None:
                 doubts["{} of its entries have names of no record, and were left out"] += 1
                 continue
@@ -85,7 +85,7 @@ class PeerState:
             if isinstance(value, Mapping) and name.type in _STRINGS | _LISTS:
                 doubts[
                     f"{{}} of the type {name.type} were kept in pieces and put together; pieces that were removed later may "
-                    f"still be among them"
+                    f"still be there"
                 ] += 1
             yield name, text
         self.problems += [doubt.format(count) for doubt, count in doubts.items()]

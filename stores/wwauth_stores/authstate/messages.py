@@ -44,7 +44,8 @@ def open_messages(target: Any) -> MessageBackend:
     if kinds & {"Redis", "RedisCluster"}:
         return _redis(target)
     raise ConfigurationError(
-        f"invalid target of type {type(target).__name__}: give a path, a URL, an AsyncEngine, a collection of MongoDB or a Redis client"
+        f"invalid target of type {type(target).__name__}: give a path, a URL, an AsyncEngine, a collection of MongoDB or "
+        f"a Redis client"
     )
 
 

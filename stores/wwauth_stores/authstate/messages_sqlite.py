@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wwauth._messages import MessageBackend, MessageRow, RowKey
 from wwauth.errors import SessionCorrupted, StoreError, WWAuthError
@@ -100,15 +100,13 @@ class SQLiteMessageBackend(MessageBackend):
         """Return the rows whose key has this id."""
         work = partial(_rows, statement=_GET, values=(session, id))
         found = await self._done("look for a message", self._opened().read(work, timeout=_TIMEOUT))
-        return [
-            MessageRow(RowKey(id_, chat, bool(me), sender), *rest) for id_, chat, me, sender, *rest in found or []
-        ]
+        return [MessageRow(RowKey(id_, chat, bool(me), sender), *rest) for id_, chat, me, sender, *rest in found or []]
 
     async def count(self, *, session: str) -> int:
         """Return how many rows a session has."""
         work = partial(_rows, statement="SELECT count(*) FROM wwauth_messages WHERE session = ?", values=(session,))
         found = await self._done("count messages", self._opened().read(work, timeout=_TIMEOUT))
-        return found[0][0] if found else 0
+        return int(found[0][0]) if found else 0
 
     async def drop_oldest(self, *, session: str, limit: int, before: int | None = None) -> int:
         """Delete at most `limit` rows, the oldest ones."""
@@ -153,7 +151,7 @@ def _put(connection: sqlite3.Connection, values: Sequence[Sequence[object]]) -> 
     connection.executemany(_PUT, values)
 
 
-def _rows(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> list[tuple[object, ...]]:
+def _rows(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
     if connection.execute(_HAS_TABLE).fetchone() is None:
         return []
     return connection.execute(statement, values).fetchall()

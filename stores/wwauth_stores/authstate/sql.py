@@ -18,7 +18,7 @@ from ._shared import Shared
 from .sqlite import SQLiteAuthStateStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -35,21 +35,21 @@ _TIMEOUT = 30.0
 _PAGE = 500
 
 
-def sql_auth_state_store(url_or_engine: str | AsyncEngine) -> AuthStateStore:
+def sql_auth_state_store(url_or_engine: str | AsyncEngine) -> SQLAuthStateStore | SQLiteAuthStateStore:
     """
     Return the store of auth states in a database; nothing is opened, and nobody asked, before its first use.
 
     Args:
         url_or_engine: `sqlite:///wwauth.db`, `postgresql://user:password@host/database`, `mysql://…` or `mariadb://…`, or
             SQLAlchemy's `AsyncEngine` for one of them, which stays the caller's. An SQLite database is opened by its path,
-            without SQLAlchemy.
+            without SQLAlchemy, whose options after a `?` it does not use.
 
     Raises:
         ConfigurationError: It is neither; no password is in the message.
         MissingDependency: SQLAlchemy or the driver is not installed.
     """
     if isinstance(url_or_engine, str):
-        path = _sqlite_file(url_or_engine)
+        path = sqlite_file(url_or_engine)
         return SQLAuthStateStore(url_or_engine) if path is None else SQLiteAuthStateStore(path)
     engine = _checked(url_or_engine)
     if engine.dialect.name == "sqlite":
@@ -79,10 +79,10 @@ class SQLAuthStateStore(AuthStateStore):
     def __init__(self, url_or_engine: str | AsyncEngine) -> None:
         self._shared: Shared | None = None
         if isinstance(url_or_engine, str):
-            self._shared = Shared(url_or_engine, lambda: _Server.owned(url_or_engine))
-            self._server: _Server = self._shared.client
+            self._shared = Shared(url_or_engine, lambda: Server.owned(url_or_engine))
+            self._server: Server = self._shared.client
         else:
-            self._server = _Server.of(_checked(url_or_engine))
+            self._server = Server.of(_checked(url_or_engine))
         self._fences: dict[str, int] = {}
         self._closed = False
 
@@ -104,7 +104,7 @@ class SQLAuthStateStore(AuthStateStore):
         Raises:
             StoreUnavailable, StoreDenied: The server does not answer.
         """
-        server, name = self._opened(), check_session_name(session)
+        server, name = self.opened(), check_session_name(session)
         wanted = {record for record in names if record == CREDS or server.fits(record)}
         found: dict[RecordName, str] = {}
         async with server.database.reading(f"read session {name!r}") as transaction:
@@ -123,7 +123,7 @@ class SQLAuthStateStore(AuthStateStore):
             LeaseLost: Another holder took over what this store holds.
             StoreFull, StoreDenied, StoreUnavailable: The server does not take it.
         """
-        server, name = self._opened(), check_session_name(session)
+        server, name = self.opened(), check_session_name(session)
         for record in changes:
             server.check(record)
         if changes:
@@ -136,7 +136,7 @@ class SQLAuthStateStore(AuthStateStore):
         type: str | None = None,  # noqa: A002 - Baileys' word
     ) -> AsyncIterator[tuple[RecordName, str]]:
         """Iterate over all records of a session, or those of one type, a page at a time."""
-        server, name = self._opened(), check_session_name(session)
+        server, name = self.opened(), check_session_name(session)
         if type in {None, CREDS.type}:
             for record in (await self.read(session=name, names=[CREDS])).items():
                 yield record
@@ -158,7 +158,7 @@ class SQLAuthStateStore(AuthStateStore):
             LeaseLost: Another holder took over what this store holds.
             StoreUnavailable, StoreDenied: It could not be deleted.
         """
-        server, name = self._opened(), check_session_name(session)
+        server, name = self.opened(), check_session_name(session)
         doing = f"delete session {name!r}"
 
         async def delete() -> None:
@@ -171,7 +171,7 @@ class SQLAuthStateStore(AuthStateStore):
 
     async def list_sessions(self) -> AsyncIterator[str]:
         """Iterate over the names of all sessions that have a record, sorted."""
-        server = self._opened()
+        server = self.opened()
         last, more = "", True
         while more:
             async with server.database.reading("list the sessions") as transaction:
@@ -191,7 +191,7 @@ class SQLAuthStateStore(AuthStateStore):
             StoreUnavailable, StoreDenied: The server cannot tell.
         """
         name = check_session_name(session)
-        async with holding(self._opened().leases, name) as fence:
+        async with holding(self.opened().leases, name) as fence:
             self._fences[name] = fence
             try:
                 yield
@@ -203,19 +203,20 @@ class SQLAuthStateStore(AuthStateStore):
         if not self._closed:
             self._closed = True
             if self._shared is not None:
-                await self._shared.close(_Server.close)
+                await self._shared.close(Server.close)
 
-    def _opened(self) -> _Server:
+    def opened(self) -> Server:
+        """Return what all stores over the engine share, while this one is open."""
         if self._closed:
             raise ConfigurationError(f"this {self!r} was closed; make a new one")
         return self._server
 
 
-class _Server(DriverBase):
+class Server(DriverBase):
     """What all stores over one engine share."""
 
     # By the engine's id, which is nobody else's as long as its server is there.
-    _of: ClassVar[WeakValueDictionary[int, _Server]] = WeakValueDictionary()
+    _of: ClassVar[WeakValueDictionary[int, Server]] = WeakValueDictionary()
 
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(place(engine.url), timeout=_TIMEOUT)
@@ -225,7 +226,7 @@ class _Server(DriverBase):
         from ._sqltables import AuthSchema, check, fits, statements_of  # noqa: PLC0415
         from ._sqlwrites import GroupedWrites  # noqa: PLC0415
 
-        self.place = self._place
+        self.place, self.kind = self._place, engine.dialect.name
         self.check, self.fits = check, fits
         schema = AuthSchema()
         self._engine = engine
@@ -235,7 +236,7 @@ class _Server(DriverBase):
         self.writes = GroupedWrites(self.database, schema, self.statements)
 
     @classmethod
-    def of(cls, engine: AsyncEngine) -> _Server:
+    def of(cls, engine: AsyncEngine) -> Server:
         """Return the one of a caller's engine."""
         found = cls._of.get(id(engine))
         if found is None:
@@ -243,9 +244,16 @@ class _Server(DriverBase):
         return found
 
     @classmethod
-    def owned(cls, url: str) -> _Server:
+    def owned(cls, url: str) -> Server:
         """Return one with an engine of its own, which `close()` closes."""
         return cls(_checked(new_engine(url, needed_by="SQLAuthStateStore")))._owning()
+
+    async def query(self, doing: str, statement: str, **values: object) -> Sequence[Any]:
+        """Return the rows of a statement about tables that are not this store's; `doing` completes "cannot"."""
+        from sqlalchemy import text  # noqa: PLC0415 - as above
+
+        async with self._step(doing), self._engine.connect() as connection:
+            return (await connection.execute(text(statement), values)).all()
 
     async def _close_client(self) -> None:
         await self._engine.dispose()
@@ -264,7 +272,7 @@ def _checked(engine: Any) -> AsyncEngine:
     return checked
 
 
-def _sqlite_file(url: str) -> str | None:
+def sqlite_file(url: str) -> str | None:
     """Return the path in a URL for SQLite, as SQLAlchemy reads it; None: it is for another database."""
     scheme, _, rest = url.partition(":")
     if scheme.lower().partition("+")[0] != "sqlite":

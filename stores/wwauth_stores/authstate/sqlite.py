@@ -72,7 +72,7 @@ class SQLiteAuthStateStore(AuthStateStore):
     OS locks in the hidden folder `.<file's name>.locks` beside it, which is to be on the same machine.
 
     Args:
-        path: The database's file. Nothing is opened before the first use.
+        path: The database's file, an attribute, too. Nothing is opened before the first use.
         timeout: For how many seconds a write waits for another process's.
 
     Raises:
@@ -82,13 +82,13 @@ class SQLiteAuthStateStore(AuthStateStore):
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 30) -> None:
         check_timeout(timeout)
         # Absolute from the start: a later chdir() must not move the logins.
-        self._path = check_path(path, what="the database's file").absolute()
+        self.path = check_path(path, what="the database's file").absolute()
         self._timeout = timeout
         self._database: SharedDatabase | None = None
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"SQLiteAuthStateStore({str(self._path)!r})"
+        return f"SQLiteAuthStateStore({str(self.path)!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,9 +170,10 @@ class SQLiteAuthStateStore(AuthStateStore):
         """
         self._opened()
         # Beside the file itself, whichever link leads there.
-        path = self._path.resolve()
+        path = self.path.resolve()
         place = path.with_name(f".{path.name}.locks") / check_session_name(session)
-        lock = LoginLock(place, what="the session", cure="close the state that has it, or end that process")
+        what = f"the session {session!r} of {self.path}"
+        lock = LoginLock(place, what=what, cure="close the state that has it, or end that process")
 
         def acquire(_: Stop) -> None:
             with store_errors(f"hold session {session!r}"):
@@ -197,7 +198,7 @@ class SQLiteAuthStateStore(AuthStateStore):
         if self._closed:
             raise ConfigurationError(f"this {self!r} was closed; make a new one")
         if self._database is None:
-            self._database = SharedDatabase.shared(self._path)
+            self._database = SharedDatabase.shared(self.path)
         return self._database
 
     async def _done(self, doing: str, work: Awaitable[_T]) -> _T:
@@ -209,12 +210,12 @@ class SQLiteAuthStateStore(AuthStateStore):
         except Exception as error:
             if sqlite_code(error) in _DAMAGED:
                 raise CredsCorrupted(
-                    f"cannot {doing}: the database {self._path} is damaged ({error}); its bytes stay, bring back a copy of it"
+                    f"cannot {doing}: the database {self.path} is damaged ({error}); its bytes stay, bring back a copy of it"
                 ) from error
-            kind = DatabaseFile(self._path).meaning(error) or StoreError
+            kind = DatabaseFile(self.path).meaning(error) or StoreError
             # What is no error of SQLite's may show a value.
             what = error if isinstance(error, sqlite3.Error) else type(error).__name__
-            raise kind(f"cannot {doing} in {self._path}: {what}; {CURES[kind]}") from error
+            raise kind(f"cannot {doing} in {self.path}: {what}; {CURES[kind]}") from error
 
 
 def _read(connection: sqlite3.Connection, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
