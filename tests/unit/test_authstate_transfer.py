@@ -155,6 +155,7 @@ async def test_a_store_that_does_not_keep_all_of_it() -> None:
 async def test_what_a_reader_of_another_layout_gives() -> None:
     class Peer:
         def __init__(self) -> None:
+            self.session = "theirs"
             self.problems = ["3 entries have names of no record, and were left out"]
 
         async def records(self) -> AsyncIterator[tuple[RecordName, str]]:

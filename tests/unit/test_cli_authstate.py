@@ -24,7 +24,7 @@ from .authfolders import FIXTURES, SECRETS, change_creds, copied, files, pre_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from click.testing import Result
+    from typer.testing import Result
 
     Call = Callable[..., Result]
 

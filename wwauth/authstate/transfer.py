@@ -156,8 +156,15 @@ async def import_auth_state(
 
 
 class PeerState(Protocol):
-    """A login as another program keeps it, read for an import; after `records()`, `problems` tells what was left out."""
+    """
+    A login as another program keeps it, as the stores' `peers()` give it.
 
+    Attributes:
+        session: What it is called there, as a session's name.
+        problems: What was left out, in sentences; known when `records()` has ended.
+    """
+
+    session: str
     problems: list[str]
 
     def records(self) -> AsyncIterator[tuple[RecordName, str]]:

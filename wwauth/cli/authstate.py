@@ -47,7 +47,7 @@ class _Commands(TyperGroup):
         return typer.main.get_command(single)
 
 
-authstate = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
+authstate = typer.Typer(name="authstate", cls=_Commands, no_args_is_help=True, add_completion=False)
 
 
 @authstate.callback()

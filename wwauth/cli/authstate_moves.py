@@ -15,6 +15,8 @@ from ._console import megabytes
 from ._session import Json, WrongUse, as_dict, checked_name, print_json, run, wrong_use
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..abc import AuthStateStore
     from ..authstate.transfer import MovedAuthState
 
@@ -86,6 +88,9 @@ def migrate(
     from_key_file: FromKeyFile = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="All sessions that FROM holds.")] = False,
+    peer: Annotated[
+        bool, typer.Option("--peer", help="FROM was written by another program; its layout is found out, and only read.")
+    ] = False,
     delete_source: Annotated[
         bool, typer.Option("--delete-source", help="Delete each session from FROM once it was read back in TO.")
     ] = False,
@@ -104,8 +109,10 @@ def migrate(
         raise WrongUse("name sessions with --session, or all of them with --all")
     if source == target:
         raise WrongUse("FROM and TO are the same place")
+    if peer and delete_source:
+        raise WrongUse("--peer only reads what another program wrote: delete that yourself, once the login works in TO")
     name = None if as_ is None else checked_name(as_)
-    work = _Migration(source, target, name, delete=delete_source, force=force, dry_run=dry_run, json=json)
+    work = _Migration(source, target, name, delete=delete_source, force=force, dry_run=dry_run, json=json, peer=peer)
     run(work.run(names, from_key_file, key_file, all_=all_))
 
 
@@ -118,12 +125,15 @@ class _Migration:
     force: bool
     dry_run: bool
     json: bool
+    peer: bool
 
     async def run(self, names: list[str], from_key_file: Path | None, key_file: Path | None, *, all_: bool) -> bool:
         done: list[MovedAuthState] = []
         failed: dict[str, str] = {}
         async with AsyncExitStack() as stack:
             source = await stack.enter_async_context(opened_auth_state(self.source, from_key_file))
+            if self.peer:
+                source = await _of_peers(source, self.source)
             target = await stack.enter_async_context(opened_auth_state(self.target, key_file))
             if not names:
                 names = await sessions_of(source, self.source, None) if all_ else [await session_of(source, self.source, None)]
@@ -155,6 +165,22 @@ class _Migration:
             tail = "; deleted from FROM" if self.delete and not self.dry_run else ""
             _tell(report, f"{how} to {shown(self.target)}{tail}", json=False)
         return report
+
+
+async def _of_peers(store: AuthStateStore, source: str) -> AuthStateStore:
+    """Return the logins in a place as other programs keep them, read into memory."""
+    from ..authstate.memory import MemoryAuthStateStore  # noqa: PLC0415 - as above
+    from ..authstate.transfer import PeerState, import_auth_state  # noqa: PLC0415 - as above
+
+    find: Callable[[], Awaitable[list[PeerState]]] | None = getattr(store, "peers", None)
+    if find is None:
+        raise WrongUse(f"{shown(source)} is Baileys' folder, or encrypted: it is read without --peer")
+    found = MemoryAuthStateStore()
+    for state in await find():
+        report = await import_auth_state(state, found, state.session)
+        for note in report.notes:
+            typer.echo(f"wwauth: {state.session}: {note}", err=True)
+    return found
 
 
 async def _looked_at(store: AuthStateStore, session: str) -> MovedAuthState:
