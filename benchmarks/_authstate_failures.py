@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 BAILEYS = ("node", str(ROOT / "benchmarks" / "_authstate_failures.mjs"))
 FIXTURE = ROOT / "tests" / "fixtures" / "baileys" / "03-full"
-DOCUMENT = ROOT / "docs" / "authstate_failures.part.md"
+DOCUMENT = ROOT / "docs" / "authstate.md"
 
 KILLS = 40
 SECONDS = 3
