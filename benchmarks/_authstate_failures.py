@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 BAILEYS = ("node", str(ROOT / "benchmarks" / "_authstate_failures.mjs"))
 FIXTURE = ROOT / "tests" / "fixtures" / "baileys" / "03-full"
-DOCUMENT = ROOT / "docs" / "authstate_failures.part.md"
+DOCUMENT = ROOT / "docs" / "authstate.md"
+BEGIN, END = "<!-- authstate failures: begin -->\n", "<!-- authstate failures: end -->"
 
 KILLS = 40
 SECONDS = 3
@@ -158,7 +159,8 @@ def main() -> int:
     ]
     text = "\n".join(lines)
     if options.write:
-        DOCUMENT.write_text(f"<!-- authstate failures: begin -->\n{text}\n<!-- authstate failures: end -->\n", "utf-8")
+        before, _, rest = DOCUMENT.read_text("utf-8").partition(BEGIN)
+        DOCUMENT.write_text(before + BEGIN + text + "\n" + END + rest.partition(END)[2], "utf-8")
     print(text)
     return 0
 

@@ -15,11 +15,10 @@ import asyncio
 import shutil
 from pathlib import Path
 
+from wwauth.authstate import use_sql_auth_state
 from wwauth.authstate.backup import AuthStateBackup
 from wwauth.authstate.targets import open_auth_state_store
 from wwauth.authstate.transfer import export_auth_state, import_auth_state
-
-from wwauth.authstate import use_sql_auth_state
 from wwauth.stores import FileSystemStore
 
 BOT = Path(__file__).parent / "baileys_bot" / "bot.mjs"
