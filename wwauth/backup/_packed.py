@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .._threads import in_thread
 from ..errors import LeaseLost, StoreUnavailable, WWAuthError
 from ._plan import Digests, Plan, make_plan, mostly_dead, needs_independence, retain
-from ._stored import Saved, Stored, lease_lost, look, read_back, refuse_foreign, save_index, sweep
+from ._stored import Saved, Stored, lease_lost, look, read_back, refuse_foreign, refuse_other_kind, save_index, sweep
 from .archive import content_digest
 from .index import Index, Kind, PackName, StoredGeneration, referenced
 from .packs import write_pack
@@ -103,6 +103,7 @@ class PackedSession:
             self._stored = await look(self._remote, self._session, room)
         index = self._stored.index
         if index is not None:
+            refuse_other_kind(index, facts, self._session)
             if index.newest is None or index.newest.writer != self._writer:
                 refuse_foreign(index, state, self._session)
             state = self._own_commit(index, state)
