@@ -170,7 +170,7 @@ async def test_an_existing_login_is_found_and_kept_as_it_is(
             "names of records in two forms",
         ),
         ([{"name": "Ann", "secret": "hunter2"}], "documents of an unknown kind .*fields _id, name, secret"),
-        ([{"_id": "one:creds", "data": "{}"}], "a prefix before each name keeps it: import it"),
+        ([{"_id": "one:creds", "data": "{}"}], "a prefix before each name keeps it: import it .*migrate --peer"),
         ([{"sessionId": "one", "id": "creds", "data": "{}"}], "names in the field id keeps it: import it"),
         ([{"fileName": "creds.json", "data": "{}"}], "names in the field fileName keeps it: import it"),
         ([{"_id": "creds", "noiseKey": {}}], "use-mongo-file-auth-state keeps it: import it"),

@@ -117,7 +117,7 @@ async def test_a_login_of_baileys_redis_auth_is_found_and_kept_as_it_is(store: R
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"one:creds": "{}"}, "another program's layout .*'one:creds'.*: import it"),
+        ({"one:creds": "{}"}, "another program's layout .*'one:creds'.*: import it .*migrate --peer"),
         ({"bot:prefix:one:creds": "{}"}, "'bot:prefix:one:creds'.*: import it"),
         ({"keyv:one:creds": '{"value":"{}"}'}, "'keyv:one:creds'.*: import it"),
         ({"app:one:auth": {"creds": "{}"}}, "'app:one:auth'.*: import it"),

@@ -167,7 +167,7 @@ async def find_layout(collection: Any, wanted: str | None, step: Step, place: st
 
 
 _APART = "keep each in a collection of its own: move the ones that do not belong there, and delete nothing before that"
-_IMPORT = "import it into an empty collection (wwauth authstate import), it stays as it is"
+_IMPORT = "import it into an empty collection (wwauth authstate migrate --peer), it stays as it is"
 
 
 async def _guide(collection: Any, wanted: str | None, label: str, step: Step, place: str) -> GuideLayout:
