@@ -322,6 +322,7 @@ async def test_logout_leaves_what_is_not_of_the_login(copy: Callable[[str], Path
 
 async def test_logout_removes_an_empty_folder(copy: Callable[[str], Path]) -> None:
     folder = copy("03-full")
+    (folder / ".wwauth-backup-0123.json").write_text("{}")
     state, _ = await use_multi_file_auth_state(folder)
     await state.logout()
     assert not folder.exists()

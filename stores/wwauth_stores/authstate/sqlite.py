@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from wwauth._threads import Stop
 
+    from ._peers import PeerState
+
 _T = TypeVar("_T")
 
 # A page of `records` and `list_sessions`, in rows.
@@ -191,6 +193,18 @@ class SQLiteAuthStateStore(AuthStateStore):
             yield
         finally:
             lock.release()
+
+    async def peers(self) -> list[PeerState]:
+        """
+        Return the logins that other programs keep in the database; each has `records()` to import.
+
+        Raises:
+            CredsCorrupted: Their tables are not those of one program for sure.
+            StoreUnavailable, StoreDenied: The database cannot be read.
+        """
+        from ._peers_sql import sql_peers  # noqa: PLC0415 - needed for imports alone
+
+        return await sql_peers(self)
 
     async def close(self) -> None:
         """End the threads, when no other store of this process uses the file; idempotent. It is not to be used afterwards."""
