@@ -332,3 +332,61 @@ async def test_a_dead_state_does_not_delete_the_session_of_the_next(store: Slow)
         await two.logout()
     assert await store.read(session="default", names=[CREDS])
     await three.close()
+
+
+async def test_a_new_identity_outlives_a_transaction_that_fails(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    identity = dict(state.creds)
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - a transaction has a beginning and an end
+        async with state.keys.transaction("k"):
+            state.creds["accountSyncCounter"] = 5
+            await save_creds()
+            raise ZeroDivisionError
+    assert state.creds == identity
+    await save_creds()
+    await state.close()
+
+
+async def test_a_transaction_that_fails_leaves_what_another_task_is_saving(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    store.gate.clear()
+    state.creds["platform"] = "of another task"
+    saving = asyncio.create_task(save_creds())
+    await asyncio.sleep(0)
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - a transaction has a beginning and an end
+        async with state.keys.transaction("k"):
+            state.creds["accountSyncCounter"] = 5
+            await save_creds()
+            raise ZeroDivisionError
+    assert state.creds["platform"] == "of another task"
+    assert state.creds["accountSyncCounter"] == 0
+    store.gate.set()
+    await saving
+    await state.close()
+
+
+async def test_a_transaction_that_fails_leaves_what_another_one_has_changed(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    changed, failed = asyncio.Event(), asyncio.Event()
+
+    async def good() -> None:
+        async with state.keys.transaction("good"):
+            state.creds["nextPreKeyId"] = 31
+            await save_creds()
+            changed.set()
+            await failed.wait()
+
+    working = asyncio.create_task(good())
+    await changed.wait()
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - a transaction has a beginning and an end
+        async with state.keys.transaction("bad"):
+            state.creds["accountSyncCounter"] = 5
+            await save_creds()
+            raise ZeroDivisionError
+    failed.set()
+    await working
+    stored = BufferJSON.loads((await store.read(session="default", names=[CREDS]))[CREDS])
+    assert (stored["nextPreKeyId"], stored["accountSyncCounter"]) == (31, 0)
+    await state.close()

@@ -85,7 +85,7 @@ class AuthenticationState:
             await self._saver.save()
         else:
             check_creds(self.creds)
-            transaction.undo.append(self._saver.undo())
+            transaction.undo.append(self._saver.change())
 
     def bind(self, emitter: Any) -> Binding:
         """
@@ -211,6 +211,12 @@ class _Saver:
         self._session = session
         self._creds = creds
         self._saved = saved
+        # What is not stored yet is no change that a transaction made.
+        self._new = BufferJSON.dumps(creds) if saved is None else ""
+        # The credentials as somebody has asked to save them, until that is done.
+        self._asked: dict[str, Any] | None = None
+        # What each transaction that runs has changed in them.
+        self._changes: list[_CredsChange] = []
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
         self._running = 0
@@ -225,6 +231,7 @@ class _Saver:
 
     async def save(self) -> None:
         """Save the credentials, together with whoever else asks before the write begins."""
+        self._asked = dict(self._creds)
         # Done: it was cancelled before its turn, by somebody who cancels all tasks.
         if self._next is None or self._next.done():
             self._next = asyncio.ensure_future(self._save())
@@ -253,33 +260,42 @@ class _Saver:
             await asyncio.wait([self._next])
         await self._idle.wait()
 
-    def undo(self) -> Callable[[], None]:
-        """Return what takes those changes of the credentials back that are not stored now, nor then."""
-        stored = self._stored()
-        changed = {key: value for key, value in self._creds.items() if key not in stored or stored[key] != value}
-        removed = stored.keys() - self._creds.keys()
+    def change(self) -> _CredsChange:
+        """Return what a transaction has changed in the credentials, but for what is stored or being saved, by others too."""
+        base = self.base()
+        changed = {key: value for key, value in self._creds.items() if key not in base or base[key] != value}
+        change = _CredsChange(self, self._creds, changed, base.keys() - self._creds.keys())
+        self._changes.append(change)
+        return change
 
-        def put_back() -> None:
-            stored = self._stored()
-            for key, value in changed.items():
-                if key in self._creds and self._creds[key] == value:
-                    if key in stored:
-                        self._creds[key] = stored[key]
-                    else:
-                        del self._creds[key]
-            for key in removed & (stored.keys() - self._creds.keys()):
-                self._creds[key] = stored[key]
+    def ended(self, change: _CredsChange) -> None:
+        """Forget a change that was committed, or is being taken back."""
+        self._changes.remove(change)
 
-        return put_back
+    def base(self) -> dict[str, Any]:
+        """Return the credentials that are stored, are being saved, or will be by the transactions that run."""
+        base = dict(self._stored())
+        for change in self._changes:
+            base.update(change.changed)
+            for key in change.removed & base.keys():
+                del base[key]
+        return base
 
     def _stored(self) -> dict[str, Any]:
-        return {} if self._saved is None else dict(BufferJSON.loads(self._saved))
+        if self._asked is not None:
+            return self._asked
+        stored: dict[str, Any] = BufferJSON.loads(self._new if self._saved is None else self._saved)
+        return stored
 
     async def _save(self) -> None:
         with self._busy():
-            async with self._turn:
-                self._next = None
-                await self._write_creds({})
+            try:
+                async with self._turn:
+                    self._next = None
+                    await self._write_creds({})
+            finally:
+                if self._next is None:
+                    self._asked = None
 
     async def _write_creds(self, changes: dict[RecordName, str | None]) -> None:
         check_creds(self._creds)
@@ -307,3 +323,28 @@ class _Saver:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+
+class _CredsChange:
+    """What a transaction has changed in the credentials, until it ends."""
+
+    def __init__(self, saver: _Saver, creds: AuthenticationCreds, changed: dict[str, Any], removed: set[str]) -> None:
+        self._saver, self._creds = saver, creds
+        self.changed, self.removed = changed, removed
+
+    def keep(self) -> None:
+        """Take note that it was committed."""
+        self._saver.ended(self)
+
+    def put_back(self) -> None:
+        """Take it back, but for what was changed again or stored by somebody else meanwhile."""
+        self._saver.ended(self)
+        base = self._saver.base()
+        for key, value in self.changed.items():
+            if key in self._creds and self._creds[key] == value:
+                if key in base:
+                    self._creds[key] = base[key]
+                else:
+                    del self._creds[key]
+        for key in self.removed & (base.keys() - self._creds.keys()):
+            self._creds[key] = base[key]

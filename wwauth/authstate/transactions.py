@@ -7,12 +7,12 @@ import logging
 from collections import deque
 from contextvars import ContextVar
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import TransactionConflict, WWAuthError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
     from types import TracebackType
 
     from ..abc import RecordName
@@ -65,6 +65,16 @@ class Transactions:
         self._locks.release(owner)
 
 
+class Undo(Protocol):
+    """A change of the credentials in memory, which is part of a transaction."""
+
+    def keep(self) -> None:
+        """Take note that it was committed."""
+
+    def put_back(self) -> None:
+        """Take it back."""
+
+
 class Transaction:
     """What one transaction has read and is going to write; made by `TransactionContext`."""
 
@@ -73,8 +83,8 @@ class Transaction:
         self.open = True
         self.ended = False
         self.changes: dict[RecordName, Record | None] = {}
-        self.undo: list[Callable[[], None]] = []
-        """What puts back the credentials in memory when the transaction fails; not empty: they are part of its commit."""
+        self.undo: list[Undo] = []
+        """What it has changed in the credentials; not empty: they are part of its commit."""
         self._read: dict[RecordName, Record | None] = {}
 
     async def read(self, records: Records, names: Collection[RecordName]) -> dict[RecordName, Record]:
@@ -154,7 +164,10 @@ class TransactionContext:
                 done = True
         finally:
             transaction.ended = True
-            if not done:
+            if done:
+                for change in transaction.undo:
+                    change.keep()
+            else:
                 _roll_back(transaction, keep=0)
             self._coordinator.release(transaction)
             _entered.set(tuple(entered for entered in _entered.get() if entered is not transaction))
@@ -176,8 +189,8 @@ class TransactionContext:
 
 
 def _roll_back(transaction: Transaction, *, keep: int) -> None:
-    for undo in reversed(transaction.undo[keep:]):
-        undo()
+    for change in reversed(transaction.undo[keep:]):
+        change.put_back()
     del transaction.undo[keep:]
 
 
