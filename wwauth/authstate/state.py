@@ -182,9 +182,12 @@ def _loaded(text: str, session: str) -> AuthenticationCreds:
         loaded = BufferJSON.loads(text)
     except ValueError:
         raise CredsCorrupted(
-            f"the credentials of {session!r} are no JSON ({len(text)} characters) and stay so: bring back a good copy"
+            f"the credentials of {session!r} are no JSON ({len(text)} characters), and left as they are: bring back a good copy"
         ) from None
-    check_creds(loaded)
+    try:
+        check_creds(loaded)
+    except CredsCorrupted as error:
+        raise CredsCorrupted(f"the session {session!r} cannot be opened: {error}") from error
     return AuthenticationCreds(loaded)
 
 
