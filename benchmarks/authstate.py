@@ -29,9 +29,11 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "stores")]  # what is measured is this checkout
 
+from benchmarks._many_sessions import HEAD, in_postgresql, in_sqlite, rows  # noqa: E402
 from benchmarks._report import Target, at_least, machine, write  # noqa: E402
 from benchmarks._run import environment  # noqa: E402
 from benchmarks._tables import size, table, target_lines  # noqa: E402
+from tests.servers.postgresql import PostgreSQL  # noqa: E402
 from wwauth.authstate import BufferJSON  # noqa: E402
 from wwauth.authstate.curve import generate_key_pair  # noqa: E402
 
@@ -266,6 +268,7 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="how often each side does each operation (default: %(default)s)")
     parser.add_argument("--only", nargs="+", default=list(OPERATIONS), choices=list(OPERATIONS), metavar="OPERATION")
+    parser.add_argument("--without-many", action="store_true", help="leave out the databases of many sessions")
     parser.add_argument("--work", type=Path, help="a folder on the disk to measure (default: a temporary one)")
     parser.add_argument("--write", action="store_true", help="put the result into docs/benchmarks.md")
     options = parser.parse_args()
@@ -278,10 +281,23 @@ async def main() -> int:
         await asyncio.to_thread(bench.prepare)
         await asyncio.to_thread(bench.measure, options.runs, names)
         text = result(bench, names, options.runs)
+        if not options.without_many:
+            text += await many_sessions(Path(work))
     if options.write:
         await asyncio.to_thread(write, text, ROOT / "docs" / "benchmarks.md", begin=BEGIN, end=END)
     print(text)
     return 0
+
+
+async def many_sessions(work: Path) -> str:
+    """Return tables of what a session costs, the more of them a database has; PostgreSQL's where it is installed."""
+    found = {"SQLite": await in_sqlite(work, say)}
+    if PostgreSQL.found():
+        found["PostgreSQL"] = await in_postgresql(say)
+    lines = ["", "", "### Many sessions, of 5,000 keys each, in one database"]
+    for name, many in found.items():
+        lines += ["", f"{name}, medians:", "", *table(HEAD, rows(many))]
+    return "\n".join(lines)
 
 
 def say(line: str) -> None:

@@ -41,6 +41,7 @@ class GroupCommit(Generic[_T]):
             raise
 
     async def _run(self) -> None:
+        batch: list[tuple[_T, asyncio.Future[None]]] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
@@ -55,6 +56,10 @@ class GroupCommit(Generic[_T]):
                         done.set_result(None)
         finally:
             self._task = None
+            # Cancelled with all tasks, at the end of asyncio.run() for one: whoever waits would do so for ever.
+            for _, done in batch + self._waiting:
+                done.cancel()
+            self._waiting = []
 
 
 async def _ended(done: asyncio.Future[None]) -> None:

@@ -102,6 +102,20 @@ async def test_never_over_a_held_folder(folder: Path) -> None:
         assert await reopened.keys.list_ids("wwauth") == [], "the note of the backups is no record"
 
 
+async def test_nothing_is_copied_while_nothing_changes(folder: Path) -> None:
+    store = MemoryStore()
+    backup = AuthStateBackup(folder, store)
+    first = await backup.save()
+    again = await backup.save()
+    assert (again.kind, again.bytes_uploaded, again.sha256) == ("unchanged", 0, first.sha256)
+    data = (folder / "lid-mapping-15550001111.json").read_bytes()
+    (folder / "lid-mapping-15550001111.json").write_bytes(data.replace(b"1", b"2"))
+    assert (await backup.save()).generation == 2, "as long as before, and another text"
+    async for info in store.list_sessions(packs=True):
+        await store.delete(session=info.session)
+    assert (await backup.save()).kind == "full", "what somebody deleted from the store is saved again"
+
+
 @pytest.mark.parametrize("text", [b"", b'{"noiseKey":', b"null", b"{}"])
 async def test_torn_credentials_are_never_published(folder: Path, text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wwauth.backup.authfolder._QUIET_FOR", 0.1)

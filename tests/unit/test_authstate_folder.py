@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wwauth.authstate import BufferJSON, FolderAuthStateStore, use_multi_file_auth_state
+from wwauth.authstate import BufferJSON, FolderAuthStateStore, use_auth_state, use_multi_file_auth_state
 from wwauth.authstate import _journal as journal_module
 from wwauth.authstate.names import KNOWN_TYPES
 from wwauth.errors import ConfigurationError, CredsCorrupted, SessionInUse
@@ -353,3 +353,34 @@ async def test_without_a_hold_a_store_takes_it_for_each_write(tmp_path: Path) ->
     records = {name async for name, _ in store.records(session="auth")}
     assert {name.type for name in records} == {"creds"}
     assert json.loads((tmp_path / "auth" / "creds.json").read_text())["registered"] is False
+
+
+async def test_an_opening_that_is_cancelled_holds_nothing(tmp_path: Path) -> None:
+    store = FolderAuthStateStore(tmp_path / "auth")
+    for steps in range(12):
+        opening = asyncio.create_task(use_auth_state(store))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        state, _ = await use_auth_state(store)
+        with pytest.raises(SessionInUse):
+            await use_auth_state(store)
+        await state.close()
+
+
+def test_the_end_of_the_event_loop_ends_what_still_writes(tmp_path: Path) -> None:
+    async def main() -> list[asyncio.Task[None]]:
+        state, save_creds = await use_multi_file_auth_state(tmp_path / "auth")
+        await save_creds()
+        tasks = [asyncio.create_task(state.keys.set({"session": {str(n): {"n": n}}})) for n in range(50)]
+        await asyncio.sleep(0.002)
+        return tasks
+
+    async def again() -> None:
+        state, _ = await use_multi_file_auth_state(tmp_path / "auth")
+        await state.close()
+
+    assert all(task.done() for task in asyncio.run(main()))
+    asyncio.run(again())

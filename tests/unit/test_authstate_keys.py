@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wwauth.abc import RecordName
 from wwauth.authstate import (
     AuthenticationState,
     MemoryAuthStateStore,
@@ -18,8 +19,6 @@ from wwauth.errors import ConfigurationError, StoreUnavailable, TransactionConfl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
-
-    from wwauth.abc import RecordName
 
 
 class Watched(MemoryAuthStateStore):
@@ -246,6 +245,78 @@ async def test_a_cancelled_wait_leaves_no_lock_behind(state: AuthenticationState
     await first
     async with asyncio.timeout(5), state.keys.transaction("k"):
         await state.keys.set({"session": {"1": {"a": 1}}})
+
+
+async def test_two_tasks_of_a_transaction_may_wait_for_one_record(state: AuthenticationState) -> None:
+    release = asyncio.Event()
+
+    async def holder() -> None:
+        async with state.keys.transaction("first"):
+            await state.keys.get("session", ["1"])
+            await release.wait()
+
+    async def pair() -> None:
+        async with state.keys.transaction("second"):
+            await asyncio.gather(*(state.keys.get("session", ["1"]) for _ in range(3)))
+
+    tasks = [asyncio.create_task(holder()), asyncio.create_task(pair())]
+    await settle()
+    release.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("cancelled_at", range(6))
+async def test_a_wait_that_outlives_its_transaction_and_is_cancelled_leaves_no_lock(
+    state: AuthenticationState, cancelled_at: int
+) -> None:
+    release, ended = asyncio.Event(), asyncio.Event()
+
+    async def holder() -> None:
+        async with state.keys.transaction("first"):
+            await state.keys.get("session", ["1"])
+            await release.wait()
+        ended.set()
+
+    async def two() -> list[asyncio.Task[dict[str, Any]]]:
+        async with state.keys.transaction("second"):
+            waiting = [asyncio.create_task(state.keys.get("session", ["1"])) for _ in range(2)]
+            await settle()
+        return waiting
+
+    first = asyncio.create_task(holder())
+    await settle()
+    waiting = await two()
+    release.set()
+    for _ in range(cancelled_at):
+        await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(first, *waiting, return_exceptions=True)
+    assert ended.is_set()
+    async with asyncio.timeout(5):
+        await state.keys.set({"session": {"1": {"a": 1}}})
+
+
+async def test_a_cache_forgets_what_was_written_past_it_and_cancelled(state: AuthenticationState, store: Watched) -> None:
+    cached = make_cacheable_signal_key_store(state.keys)
+    await cached.set({"session": {"1": {"v": 1}}})
+
+    class Kept(asyncio.Event):
+        """A gate behind which the write has happened, when its caller is cancelled."""
+
+        async def wait(self) -> Any:
+            await MemoryAuthStateStore.write(store, session="default", changes={RecordName("session", "1"): '{"v":2}'})
+            return await super().wait()
+
+    store.gate = Kept()
+    write = asyncio.create_task(state.keys.set({"session": {"1": {"v": 2}}}))
+    await settle()
+    write.cancel()
+    await asyncio.wait([write])
+    store.gate = asyncio.Event()
+    store.gate.set()
+    assert await cached.get("session", ["1"]) == {"1": {"v": 2}} == await state.keys.get("session", ["1"])
 
 
 async def test_a_commit_that_fails_is_taken_back(state: AuthenticationState, store: Watched) -> None:

@@ -301,3 +301,34 @@ async def test_a_save_that_fails_in_an_event_is_an_error_event(store: Slow, capl
     assert [type(error) for error in heard] == [StoreUnavailable]
     store.error = None
     await state.close()
+
+
+async def test_a_save_whose_task_was_cancelled_is_not_the_last(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    state.creds["accountSyncCounter"] = 5
+    before = asyncio.all_tasks()
+    first = asyncio.create_task(save_creds())
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    await asyncio.wait([first])
+    await save_creds()
+    assert BufferJSON.loads((await store.read(session="default", names=[CREDS]))[CREDS])["accountSyncCounter"] == 5
+    await state.close()
+
+
+async def test_a_dead_state_does_not_delete_the_session_of_the_next(store: Slow) -> None:
+    one, save_one = await use_auth_state(store)
+    await save_one()
+    await one.logout()
+    two, save_two = await use_auth_state(store)
+    await save_two()
+    await one.logout()
+    assert [session async for session in store.list_sessions()] == ["default"]
+    await two.close()
+    three, _ = await use_auth_state(store)
+    with pytest.raises(SessionClosed):
+        await two.logout()
+    assert await store.read(session="default", names=[CREDS])
+    await three.close()

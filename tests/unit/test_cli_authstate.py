@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
+    from ..servers.redis import Redis
+
     Call = Callable[..., Result]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -197,3 +199,27 @@ def test_the_commands_of_the_document(call: Call) -> None:
     assert {line[2] for line in lines} == {
         *("backup", "export", "import", "inspect", "keygen", "migrate", "prune", "rekey", "restore", "verify"),
     }
+
+
+def test_what_another_program_keeps(call: Call, redis: Redis, tmp_path: Path) -> None:
+    from redis import Redis as Client
+
+    folder, url = tmp_path / "auth_info_baileys", f"redis://127.0.0.1:{redis.port}/7"
+    with Client(port=redis.port, db=7) as client:
+        for name, data in files(folder).items():
+            client.set(f"bot:{name.removesuffix('.json')}", data)
+        kept = {key: client.get(key) for key in client.scan_iter()}
+        good(call("migrate", url, "sqlite:///one.db", "--peer", "--as", "mine"))
+        good(call("migrate", url, "back", "--peer", "--all"))
+        assert {key: client.get(key) for key in client.scan_iter()} == kept
+        client.flushdb()
+    good(call("export", "sqlite:///one.db", "out"))
+    assert files(tmp_path / "out") == files(tmp_path / "back") == files(folder)
+    refused(call("migrate", "back", "forth", "--peer"), 2, match="without --peer")
+    refused(call("migrate", url, "forth", "--peer", "--delete-source"), 2, match="only reads")
+
+
+def test_where_it_is_written_and_redacted(call: Call) -> None:
+    done = call("inspect", "redis://me:hunter2@127.0.0.1:9/0")
+    assert done.exit_code == 1
+    assert "hunter2" not in done.output

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._files import PRIVATE_FILE, replacing, sync_dir, sync_file
+from ..abc import CREDS
+from .names import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 NAME = ".wwauth-journal"
+
+_CREDS_FILE = file_name(CREDS)
 
 # A byte of its own at the head of each line, overwritten in place when the line's files are there.
 _PENDING, _DONE = b"-", b"+"
@@ -50,9 +54,20 @@ class Journal:
     def open(self) -> list[str]:
         """Make good what a crash left undone and begin anew; return the names of the files that were mended."""
         mended = self._replay()
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
-        if self._end or mended or self._path.stat().st_size:
-            self._empty()
+        if self._fd is None:
+            # In bytes: Windows would make two of each end of a line.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            self._fd = os.open(self._path, flags, PRIVATE_FILE)
+            try:
+                # The journal's own name is to be there with what is flushed into it.
+                sync_dir(self._folder)
+                self._begin_anew()
+            except BaseException:
+                os.close(self._fd)
+                self._fd = None
+                raise
+        else:
+            self._begin_anew()
         return mended
 
     def append(self, files: Mapping[str, bytes | None]) -> None:
@@ -89,6 +104,10 @@ class Journal:
         """Take note of what a file holds that was written past the journal."""
         self._digests[name] = None if data is None else _digest(data)
 
+    def is_behind(self, name: str) -> bool:
+        """Tell whether the journal has a file that may not be on the disk as it stands in the folder."""
+        return name in self._dirty
+
     def checkpoint(self) -> None:
         """Flush the files to the disk, and then forget how they came to be."""
         if not self._dirty:
@@ -100,6 +119,8 @@ class Journal:
                 continue  # a batch deleted it
         sync_dir(self._folder)
         self._dirty.clear()
+        # They are read again when they are next replaced; else all names that ever were would stay.
+        self._digests.clear()
         self._empty()
 
     def discard(self) -> None:
@@ -128,6 +149,12 @@ class Journal:
             raise ValueError("the journal is not open")
         return self._fd
 
+    def _begin_anew(self) -> None:
+        # A process that died has flushed none of its files.
+        self.checkpoint()
+        if self._path.stat().st_size:
+            self._empty()
+
     def _empty(self) -> None:
         os.ftruncate(self._file, 0)
         os.fsync(self._file)
@@ -151,6 +178,7 @@ class Journal:
         known: dict[str, set[str | None]] = {}
         wanted: dict[str, bytes | None] = {}
         for pending, batch in _lines(found):
+            self._dirty.update(batch)
             for name, (before, text) in batch.items():
                 data = None if text is None else text.encode()
                 # Also what was there before a later batch: credentials that are saved alone are in no line.
@@ -166,13 +194,15 @@ class Journal:
         there = _read(path)
         if there == data:
             return False
-        if there is not None and _digest(there) not in known and _is_whole(there):
+        # Credentials are flushed before they get their place: whoever tore them, no crash of the machine did.
+        if there is not None and _digest(there) not in known and (name == _CREDS_FILE or _is_whole(there)):
             _log.info("%s was changed by another program after a crash, and is left as it is", path)
             return False
         if data is None:
             path.unlink(missing_ok=True)
         else:
-            with replacing(path) as temporary:
+            # The others are flushed before the journal is emptied.
+            with replacing(path, durable=name == _CREDS_FILE) as temporary:
                 temporary.write_bytes(data)
         return True
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._disk import check_path
@@ -20,7 +23,6 @@ from ..backup.schedule import BackupSchedule
 from ..errors import ConfigurationError, SnapshotFailed
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
@@ -78,6 +80,8 @@ class AuthStateBackup:
         self._on_failed = self._log_failure if on_failed is None else on_failed
         self._schedule: BackupSchedule | None = None
         self._login: str | None = None
+        self._kind: AuthStateFolder
+        self._last: BackupReport | None
         self._engine = self._new_engine()
         self._turn = asyncio.Lock()
 
@@ -99,13 +103,18 @@ class AuthStateBackup:
             if not await in_thread(lambda _: self._folder.exists()):
                 # What an interrupted restore had moved away comes back.
                 await self._engine.recover(self._folder)
+            began = time.monotonic()
+            if (unchanged := await self._unchanged()) is not None:
+                return replace(unchanged, duration_s=time.monotonic() - began)
             login = await in_thread(lambda _: login_of(self._folder))
             if login is not None and login != self._login:
                 # Another login in the same folder is another line of backups.
                 self._engine, self._login = self._new_engine(), login
             await self._refuse_unlinked()
             async with holding(self._store, self._session) as self._engine.lease:
-                return await self._engine.save(self._folder)
+                self._last = None
+                self._last = await self._engine.save(self._folder)
+                return self._last
 
     async def restore(self, generation: int | None = None) -> RestoreReport:
         """
@@ -131,6 +140,7 @@ class AuthStateBackup:
                     await in_thread(lambda _: _renamed(aside, previous))
                 raise
             await in_thread(lambda _: remove_tree(aside))
+            self._last = None
             self._login = await in_thread(lambda _: login_of(self._folder))
             return report
 
@@ -164,7 +174,18 @@ class AuthStateBackup:
             await schedule.stop()
 
     def _new_engine(self) -> BackupEngine:
-        return BackupEngine(self._store, session=self._session, kind=AuthStateFolder(), generations=self._generations)
+        self._kind, self._last = AuthStateFolder(), None
+        return BackupEngine(self._store, session=self._session, kind=self._kind, generations=self._generations)
+
+    async def _unchanged(self) -> BackupReport | None:
+        """Return what is to be said when no file was written since the last save, and the store has that; None: save."""
+        last = self._last
+        if last is None or not await in_thread(lambda _: self._folder.is_dir() and self._kind.is_as_copied(self._folder)):
+            return None
+        there = await self._engine.generations()
+        if not there or (there[0].number, there[0].content) != (last.generation, last.sha256):
+            return None
+        return replace(last, kind="unchanged", bytes_uploaded=0)
 
     def _log_failure(self, error: Exception) -> None:
         _log.error("%s was not backed up: %s", self._folder, error)
@@ -203,6 +224,9 @@ class AuthStateBackup:
             return
         lock = folder_lock(self._folder)
         await in_thread(lambda _: lock.acquire())
+        if os.name == "nt":
+            # A folder in which a file is open cannot be renamed there: the lock is looked at, and given back.
+            lock.release()
         try:
             yield
         finally:

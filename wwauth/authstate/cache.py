@@ -32,7 +32,7 @@ class CachedRecords:
         self._kept: OrderedDict[RecordName, Record | None] = OrderedDict()
         self._reading: dict[RecordName, asyncio.Task[dict[RecordName, Record]]] = {}
         # Also what is written past this cache, by other key stores of the same login.
-        below.subscribe(self._written)
+        below.subscribe(self._written, self._forget)
 
     async def read(self, names: Collection[RecordName]) -> dict[RecordName, Record]:
         """Return those that there are."""
@@ -64,9 +64,9 @@ class CachedRecords:
         """Return the names of all records: a cache does not know them all."""
         return await self._below.names(type)
 
-    def subscribe(self, written: Callable[[Changes], None]) -> None:
-        """Have `written` called with each write once it is durable."""
-        self._below.subscribe(written)
+    def subscribe(self, written: Callable[[Changes], None], in_doubt: Callable[[Changes], None]) -> None:
+        """Have `written` called with each write once it is durable, and `in_doubt` with each that failed or was cancelled."""
+        self._below.subscribe(written, in_doubt)
 
     async def _read(self, names: list[RecordName]) -> dict[RecordName, Record]:
         new = [name for name in names if name not in self._reading]

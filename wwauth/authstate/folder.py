@@ -107,6 +107,7 @@ class FolderAuthStateStore(AuthStateStore):
         # Absolute from the start: a later chdir() must not move the login.
         self._folder = check_path(folder, what="a folder").absolute()
         self._path = str(self._folder) + os.sep
+        self._lock: LoginLock | None = None
         self._journal: Journal | None = None
         self._unapplied = False
         self._deleted = False
@@ -168,8 +169,9 @@ class FolderAuthStateStore(AuthStateStore):
             what=f"the auth state {self._folder}",
             cure="close() the state that has it, or give this one a folder of its own",
         )
-        await self._in_thread("open", lambda: self._take(lock))
         try:
+            # In here: cancelled, it was taken all the same.
+            await self._in_thread("open", lambda: self._take(lock))
             yield
         finally:
             await self._in_thread("close", lambda: self._give_back(lock))
@@ -210,6 +212,7 @@ class FolderAuthStateStore(AuthStateStore):
         if not self._folder.is_dir():
             make_private_dir(self._folder)
         lock.acquire()
+        self._lock = lock
         try:
             self._journal = Journal(self._folder)
             self._deleted = False
@@ -222,12 +225,14 @@ class FolderAuthStateStore(AuthStateStore):
                 _log.warning("%s: made good %d files that a crash had prevented", self._folder, len(mended))
             self._keep_good_copy()
         except BaseException:
-            self._journal = None
+            self._lock = self._journal = None
             lock.release()
             raise
 
     def _give_back(self, lock: LoginLock) -> None:
-        journal, self._journal = self._journal, None
+        if self._lock is not lock:
+            return
+        journal, self._lock, self._journal = self._journal, None, None
         try:
             if journal is not None:
                 journal.close()
@@ -281,8 +286,9 @@ class FolderAuthStateStore(AuthStateStore):
         journal = self._journal
         if journal is None:
             raise RuntimeError("the folder is not held")
-        # The credentials need no journal: they are flushed themselves, and are one file.
-        journaled = set(files) != {_CREDS_FILE}
+        # The credentials need no journal: they are flushed themselves, and are one file. But what it has of them already is
+        # not to be taken for newer.
+        journaled = set(files) != {_CREDS_FILE} or journal.is_behind(_CREDS_FILE)
         with self._staged(files) as temporaries:
             if journaled:
                 journal.append(files)

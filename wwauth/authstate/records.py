@@ -78,8 +78,8 @@ class Records(Protocol):
     async def names(self, type: str | None = None) -> list[RecordName]:  # noqa: A002 - Baileys' word
         """Return the names of all records, or of those of one type, without the credentials."""
 
-    def subscribe(self, written: Callable[[Changes], None]) -> None:
-        """Have `written` called with each write once it is durable."""
+    def subscribe(self, written: Callable[[Changes], None], in_doubt: Callable[[Changes], None]) -> None:
+        """Have `written` called with each write once it is durable, and `in_doubt` with each that failed or was cancelled."""
 
 
 class StoredRecords:
@@ -96,7 +96,7 @@ class StoredRecords:
         self._store = store
         self._session = session
         self._write = write
-        self._subscribers: list[Callable[[Changes], None]] = []
+        self._subscribers: list[tuple[Callable[[Changes], None], Callable[[Changes], None]]] = []
 
     async def read(self, names: Collection[RecordName]) -> dict[RecordName, Record]:
         """Return those that there are."""
@@ -106,9 +106,13 @@ class StoredRecords:
 
     async def write(self, changes: Changes, *, creds: bool = False) -> None:
         """Replace and delete in one transaction of the store, and tell the subscribers."""
-        texts = {name: None if record is None else record.text for name, record in changes.items()}
-        await self._write(texts, creds)
-        for written in self._subscribers:
+        try:
+            await self._write(await _texts(changes), creds)
+        except BaseException:
+            for _, in_doubt in self._subscribers:
+                in_doubt(changes)
+            raise
+        for written, _ in self._subscribers:
             written(changes)
 
     async def names(self, type: str | None = None) -> list[RecordName]:  # noqa: A002 - Baileys' word
@@ -117,9 +121,9 @@ class StoredRecords:
             found = [name async for name, _ in self._store.records(session=self._session, type=type)]
         return [name for name in found if name.type != "creds"]
 
-    def subscribe(self, written: Callable[[Changes], None]) -> None:
-        """Have `written` called with each write once it is durable."""
-        self._subscribers.append(written)
+    def subscribe(self, written: Callable[[Changes], None], in_doubt: Callable[[Changes], None]) -> None:
+        """Have `written` called with each write once it is durable, and `in_doubt` with each that failed or was cancelled."""
+        self._subscribers.append((written, in_doubt))
 
 
 class ForeignRecords:
@@ -152,9 +156,9 @@ class ForeignRecords:
         del type
         raise ConfigurationError(f"cannot list the keys of this {_kind(self._store)}: Baileys' interface has no listing")
 
-    def subscribe(self, written: Callable[[Changes], None]) -> None:
+    def subscribe(self, written: Callable[[Changes], None], in_doubt: Callable[[Changes], None]) -> None:
         """Do nothing: such a store tells nobody what is written past this layer."""
-        del written
+        del written, in_doubt
 
 
 @contextmanager
@@ -181,6 +185,17 @@ async def decoded(records: Mapping[RecordName, Record]) -> dict[RecordName, Any]
     if slow < _MANY and len(records) < _MANY_COPIES:
         return _decoded(records)
     return await in_thread(lambda _: _decoded(records))
+
+
+async def _texts(changes: Changes) -> dict[RecordName, str | None]:
+    """Return the texts to keep, which are made anew of what was read since it was set."""
+
+    def texts() -> dict[RecordName, str | None]:
+        return {name: None if record is None else record.text for name, record in changes.items()}
+
+    if len(changes) < _MANY:
+        return texts()
+    return await in_thread(lambda _: texts())
 
 
 def _encoded(values: Mapping[RecordName, Any]) -> dict[RecordName, Record | None]:

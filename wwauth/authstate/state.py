@@ -51,6 +51,9 @@ class AuthenticationState:
         records = StoredRecords(store, session, self._saver.write)
         self.keys = SignalKeyStore(records, self._transactions, check=self._saver.check)
         self._held = held
+        self._end_turn = asyncio.Lock()
+        self._given_back = False
+        self._logged_out = False
         self._bindings: list[Binding] = []
 
     def __repr__(self) -> str:
@@ -97,23 +100,35 @@ class AuthenticationState:
 
     async def close(self) -> None:
         """Finish what is being written and give the session back; the login stays. Idempotent."""
-        try:
-            await self._end()
-        finally:
-            await self._held.aclose()
+        async with self._end_turn:
+            try:
+                await self._end()
+            finally:
+                await self._give_back()
 
     async def logout(self) -> None:
         """
-        Delete the whole session, credentials and keys, at once, and give it back.
+        Delete the whole session, credentials and keys, at once, and give it back. Idempotent.
 
         What is being written ends first; whatever is saved later, by the handlers of a dead socket for one, raises
         `SessionClosed` and brings nothing back.
 
         Raises:
+            SessionClosed: After `close()`: the session may be another state's by now.
             StoreError: The store failed: the session is still there, and `logout()` can be called again.
         """
-        await self._end()
-        await self._store.delete(session=self.session)
+        async with self._end_turn:
+            if self._logged_out:
+                return
+            if self._given_back:
+                raise SessionClosed(f"the state of {self.session!r} was closed: open it anew to log out")
+            await self._end()
+            await self._store.delete(session=self.session)
+            self._logged_out = True
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        self._given_back = True
         await self._held.aclose()
 
     async def _end(self) -> None:
@@ -213,7 +228,8 @@ class _Saver:
 
     async def save(self) -> None:
         """Save the credentials, together with whoever else asks before the write begins."""
-        if self._next is None:
+        # Done: it was cancelled before its turn, by somebody who cancels all tasks.
+        if self._next is None or self._next.done():
             self._next = asyncio.ensure_future(self._save())
             # Whoever asked may be cancelled; then nobody asks how it went.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -97,9 +97,12 @@ class Transaction:
 
     async def _acquire(self, names: Iterable[RecordName]) -> bool:
         """Make records this transaction's; False: it ended while a task of its own still waited, which is outside now."""
-        await self.coordinator.acquire(self, names)
-        if self.ended:
-            self.coordinator.release(self)
+        try:
+            await self.coordinator.acquire(self, names)
+        finally:
+            # Also when the task was cancelled, or refused: nobody else gives back what it was given after the end.
+            if self.ended:
+                self.coordinator.release(self)
         return self.open
 
 
@@ -218,32 +221,36 @@ class _Locks:
             )
         # Given to an owner whose task was cancelled meanwhile, it stays the owner's until that one's end.
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._waiting.setdefault(name, deque())
-        queue.append((owner, turn))
+        self._waiting.setdefault(name, deque()).append((owner, turn))
         self._wanted.setdefault(owner, []).append(name)
         try:
             await turn
         finally:
             if turn.cancelled():
-                queue.remove((owner, turn))
-                if not queue:
-                    del self._waiting[name]
-            wanted = self._wanted[owner]
-            wanted.remove(name)
-            if not wanted:
-                del self._wanted[owner]
+                self._waits_no_more(owner, name, turn)
 
     def _hand_on(self, name: tuple[str, ...]) -> None:
-        queue = self._waiting.get(name)
+        # A turn whose task was cancelled just now is still in the queue.
+        queue = [(owner, turn) for owner, turn in self._waiting.get(name, ()) if not turn.cancelled()]
         if not queue:
             del self._owners[name]
             return
-        owner, turn = queue.popleft()
-        if not queue:
-            del self._waiting[name]
+        owner = queue[0][0]
         self._owners[name] = owner
         self._held.setdefault(owner, []).append(name)
-        turn.set_result(None)
+        # To all tasks of that owner, wherever they queue: one that went on waiting would wait for its own end.
+        for one, turn in queue:
+            if one is owner:
+                turn.set_result(None)
+                self._waits_no_more(owner, name, turn)
+
+    def _waits_no_more(self, owner: object, name: tuple[str, ...], turn: asyncio.Future[None]) -> None:
+        self._waiting[name].remove((owner, turn))
+        if not self._waiting[name]:
+            del self._waiting[name]
+        self._wanted[owner].remove(name)
+        if not self._wanted[owner]:
+            del self._wanted[owner]
 
     def _waits_for(self, ask: list[object], owner: object) -> bool:
         """Tell whether one of these is `owner`, or waits for it, or for somebody who does."""
@@ -261,5 +268,7 @@ class _Locks:
 
     def _ahead(self, name: tuple[str, ...], owner: object) -> list[object]:
         """Return who has a name before `owner`, now and in turn."""
+        # No owner: all who waited were cancelled just now.
+        owned = [self._owners[name]] if name in self._owners else []
         queued = takewhile(lambda entry: entry[0] is not owner, self._waiting.get(name, ()))
-        return [self._owners[name], *(one for one, _ in queued)]
+        return owned + [one for one, _ in queued]

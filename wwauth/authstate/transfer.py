@@ -86,6 +86,9 @@ async def export_auth_state(
             if not replace:
                 raise ConfigurationError(f"{target} is there already: {_AGAIN}")
             await stack.enter_async_context(FolderAuthStateStore(target).hold(session=session))
+            if os.name == "nt":
+                # A folder in which a file is open cannot be renamed there: the lock is looked at, and given back.
+                await stack.aclose()
         await _hold(stack, store, session)
         new = await stack.enter_async_context(NewFolder.beside(target))
         taken = _Taken(session)

@@ -123,7 +123,7 @@ class PackedSession:
         state = replace(state, writer=self._writer, lineage=state.lineage or new_token())
         try:
             uploaded, files = await self._store_pack(plan, PackName(number, self._writer), tree, room, state, facts)
-            new = self._generation(number, plan, files, state, facts)
+            new = await in_thread(lambda _: self._generation(number, plan, files, state, facts))
             uploaded += await self._commit(new, room, state, facts)
         except LeaseLost:
             await self._take_back(PackName(number, self._writer), room)

@@ -62,6 +62,7 @@ class AuthStateFolder:
 
     def __init__(self) -> None:
         self._login = "unknown"
+        self._copied: Seen | None = None
 
     async def snapshot(
         self, folder: Path, destination: Path, *, flush: Callable[[], Awaitable[object]] | None
@@ -76,7 +77,20 @@ class AuthStateFolder:
             SnapshotFailed: There are no credentials, they cannot be read, or files were torn again and again.
         """
         del flush
-        return await in_thread(lambda stop: _Taker(folder, destination, stop).take())
+
+        def take(stop: Stop) -> SnapshotReport:
+            taker = _Taker(folder, destination, stop)
+            self._copied = None
+            report = taker.take()
+            # Left out files are looked at anew.
+            self._copied = taker.copied if report.quiet and report.files == len(taker.copied) else None
+            return report
+
+        return await in_thread(take)
+
+    def is_as_copied(self, folder: Path) -> bool:
+        """Tell whether no file was written since the last copy, which was of one moment."""
+        return self._copied is not None and list_files(folder) == self._copied
 
     def check(self, target: Path) -> tuple[str, ...]:
         """Check an unpacked copy; files that were kept apart for their names come to the others."""
@@ -139,6 +153,20 @@ def login_of(folder: Path) -> str | None:
     return None if creds is None else hashlib.sha256(creds["signedIdentityKey"]["public"]).hexdigest()[:8]
 
 
+def list_files(folder: Path) -> Seen:
+    """Return what tells of each record's file whether it was written: its inode, size and time."""
+    found: Seen = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if record_of(entry.name) is None or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                # Through the name: on Windows, what a folder lists lags behind.
+                info = os.stat(entry.path, follow_symlinks=False)  # noqa: PTH116 - there are thousands
+                found[entry.name] = (info.st_ino, info.st_size, info.st_mtime_ns)
+    return found
+
+
 class _Taker:
     """The attempts at one copy; runs in a thread."""
 
@@ -146,7 +174,7 @@ class _Taker:
         self._source = source
         self._destination = destination
         self._stop = stop
-        self._copied: Seen = {}
+        self.copied: Seen = {}
         self._torn: set[str] = set()
         self._bytes: dict[str, int] = {}
 
@@ -175,12 +203,14 @@ class _Taker:
         while True:
             self._stop.check()
             attempts += 1
-            seen, now = self._list(), time.time_ns()
+            seen, now = list_files(self._source), time.time_ns()
             if CREDS_FILE not in seen:
                 raise SnapshotFailed(f"{self._source}: there are no credentials, so there is no login to save")
             self._copy(seen)
             waited = time.monotonic() - began
-            quiet = self._list() == seen and all(not 0 <= now - written < _TICK_NS for _, _, written in seen.values())
+            quiet = list_files(self._source) == seen and all(
+                not 0 <= now - written < _TICK_NS for _, _, written in seen.values()
+            )
             if (quiet and not self._torn) or (waited > _QUIET_FOR and self._bearable(seen, now)):
                 return attempts, quiet
             if waited > _TIMEOUT:
@@ -191,25 +221,13 @@ class _Taker:
             self._stop.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             pause = min(pause * 1.6, _LONGEST_PAUSE)
 
-    def _list(self) -> Seen:
-        found: Seen = {}
-        with os.scandir(self._source) as entries:
-            for entry in entries:
-                if record_of(entry.name) is None or not entry.is_file(follow_symlinks=False):
-                    continue
-                with contextlib.suppress(FileNotFoundError):
-                    # Through the name: on Windows, what a folder lists lags behind.
-                    info = os.stat(entry.path, follow_symlinks=False)  # noqa: PTH116 - there are thousands
-                    found[entry.name] = (info.st_ino, info.st_size, info.st_mtime_ns)
-        return found
-
     def _copy(self, seen: Seen) -> None:
         """Copy what changed since it was copied last, and drop what is gone."""
-        for name in self._copied.keys() - seen.keys():
+        for name in self.copied.keys() - seen.keys():
             self._drop(name)
-            del self._copied[name]
+            del self.copied[name]
         # The credentials last: what they name was written before them, or is about to be.
-        changed = [name for name, state in seen.items() if self._copied.get(name) != state or name in self._torn]
+        changed = [name for name, state in seen.items() if self.copied.get(name) != state or name in self._torn]
         for name in sorted(changed, key=lambda name: (name == CREDS_FILE, name)):
             self._stop.check()
             self._drop(name)
@@ -228,7 +246,7 @@ class _Taker:
                 with create_private(self._destination / name) as copy:
                     write_all(copy, data)
                 self._bytes[name] = len(data)
-            self._copied[name] = seen[name]
+            self.copied[name] = seen[name]
 
     def _drop(self, name: str) -> None:
         self._torn.discard(name)
