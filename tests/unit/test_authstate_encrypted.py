@@ -85,6 +85,19 @@ async def test_no_key_is_shown(tmp_path: Path) -> None:
         EncryptedAuthState(tmp_path, keys=KEY)  # type: ignore[arg-type]
 
 
+async def test_what_is_encrypted_is_not_read_past_its_keys() -> None:
+    """Neither as damaged credentials, in whose place a backup would go, nor as a key's value, when a rekey was cut short."""
+    inner, store = await encrypted()
+    with pytest.raises(DecryptionFailed, match="EncryptedAuthState"):
+        await use_auth_state(inner, session="one")
+    creds = (await store.read(session="one", names=[CREDS]))[CREDS]
+    await inner.write(session="one", changes={CREDS: creds})
+    state, _ = await use_auth_state(inner, session="one")
+    async with state:
+        with pytest.raises(DecryptionFailed, match="EncryptedAuthState"):
+            await state.keys.get("pre-key", ["5"])
+
+
 async def test_the_wrong_key_is_no_new_identity() -> None:
     inner, _ = await encrypted()
     for store in (EncryptedAuthState(inner, keys=OTHER), EncryptedAuthState(inner, keys=OTHER, allow_plaintext=True)):

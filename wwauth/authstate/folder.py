@@ -25,6 +25,7 @@ from .._files import (
 )
 from .._group import GroupCommit
 from .._lock import LoginLock
+from .._names import is_session_name
 from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import CredsCorrupted, SessionNotFound
@@ -84,15 +85,17 @@ async def use_multi_file_auth_state(
         StoreDenied: Permissions forbid it. StoreFull, StoreUnavailable: The disk is full, or fails.
     """
     store = FolderAuthStateStore(folder)
-    session = "folder"
+    # As `list_sessions` calls it, where that can be a session's name.
+    session = store._folder.name if is_session_name(store._folder.name) else "folder"
     try:
         return await open_state(store, session, owned=True)
     except CredsCorrupted as error:
         good = await store.good_copy()
         if good is None:
-            raise
+            raise CredsCorrupted(f"{store._folder}: {error}") from error
         if not recover:
-            raise CredsCorrupted(f"{error}; recover=True brings back the newest good copy of creds.json") from error
+            cure = "recover=True brings back the newest good copy of creds.json"
+            raise CredsCorrupted(f"{store._folder}: {error}; {cure}") from error
     await store.recover()
     return await open_state(store, session, owned=True)
 

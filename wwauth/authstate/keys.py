@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..abc import RecordName
+from ..abc import CREDS, RecordName
 from ..errors import ConfigurationError
 from .cache import CachedRecords
 from .names import canonical
@@ -12,13 +14,15 @@ from .records import ForeignRecords, decoded, encoded
 from .transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from .records import Records
     from .transactions import TransactionContext
 
 # makeCacheableSignalKeyStore has no limit; a session record is about 1.5 kB.
 _CACHED = 10_000
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class SignalKeyStore:
@@ -191,18 +195,26 @@ def _key_store(store: Any) -> SignalKeyStore:
 def _ids(type_: str, ids: Iterable[str]) -> list[str]:
     if not isinstance(type_, str) or not type_:
         raise ConfigurationError(f"invalid type {type_!r}: use one of Baileys' words, such as 'pre-key'")
+    if type_ == CREDS.type:
+        raise ConfigurationError("invalid type 'creds': they are state.creds, and save_creds() stores them")
     if isinstance(ids, str | bytes):
         raise ConfigurationError(f"invalid ids {ids!r}: use a list of texts, such as [{ids!r}]")
+    if not isinstance(ids, Iterable):
+        raise ConfigurationError(f"invalid ids of type {type(ids).__name__}: use a list of texts, such as ['1']")
     listed = list(ids)
     for id_ in listed:
         if not isinstance(id_, str):
             raise ConfigurationError(f"invalid id {id_!r} of type {type_!r}: ids are texts, {str(id_)!r} for a number")
+        if not id_.isascii() and _SURROGATE.search(id_):
+            raise ConfigurationError(f"invalid id {id_!r} of type {type_!r}: half a character (a lone surrogate) has no bytes")
     return listed
 
 
 def _named(data: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[RecordName, Any]]:
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f"invalid data of type {type(data).__name__}: use a mapping, {{type: {{id: value}}}}")
     for type_, values in data.items():
-        if type_ == "creds":
-            raise ConfigurationError("invalid type 'creds': change state.creds and call save_creds()")
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"invalid values of {type_!r} ({type(values).__name__}): use a mapping, {{id: value}}")
         for id_ in _ids(type_, values):
             yield RecordName(type_, canonical(type_, id_)), values[id_]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._threads import in_thread
 from ..abc import RecordName
 from ..errors import ConfigurationError, StoreUnavailable, WWAuthError
+from ._streams import refuse_encrypted
 from .bufferjson import UNDEFINED, BufferJSON
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class StoredRecords:
         """Return those that there are."""
         with plugin_errors(f"read the keys of {self._session!r}"):
             found = await self._store.read(session=self._session, names=names)
+        for name, text in found.items():
+            refuse_encrypted(name, text, self._session)
         return {name: Record(text) for name, text in found.items()}
 
     async def write(self, changes: Changes, *, creds: bool = False) -> None:
