@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 BAILEYS = ("node", str(ROOT / "benchmarks" / "_authstate_failures.mjs"))
 FIXTURE = ROOT / "tests" / "fixtures" / "baileys" / "03-full"
-DOCUMENT = ROOT / "docs" / "authstate_failures.part.md"
+DOCUMENT = ROOT / "docs" / "authstate.md"
+BEGIN, END = "<!-- authstate failures: begin -->\n", "<!-- authstate failures: end -->"
 
 KILLS = 40
 SECONDS = 3
@@ -52,6 +54,10 @@ SCENARIOS: dict[str, Scenario] = {
     "`creds.json` is empty, then: start, save": failing.empty_creds,
     "`creds.json` is torn, then: start, save": failing.torn_creds,
 }
+
+
+def cell(scenario: Scenario, program: Sequence[str], folder: Path) -> str:
+    return words(scenario(program, folder))
 
 
 def words(outcome: Outcome) -> str:
@@ -132,7 +138,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.relative_to(ROOT)}")
     options = parser.parse_args()
     cells: dict[str, Callable[[Sequence[str], Path], str]] = {
-        name: lambda program, folder, scenario=scenario: words(scenario(program, folder)) for name, scenario in SCENARIOS.items()
+        name: partial(cell, scenario) for name, scenario in SCENARIOS.items()
     }
     cells[f"SIGKILL while the credentials are saved without end, {KILLS} times"] = kills
     cells[f"two processes save the credentials, and a third reads them, {SECONDS} s"] = two_processes
@@ -149,11 +155,12 @@ def main() -> int:
     lines = [
         *table(["what happens", "Baileys 7.0.0-rc14", "wwauth"], rows),
         "",
-        f"Met on {today}, each from a copy of one folder that Baileys wrote; `python benchmarks/_authstate_failures.py` does it again.",
+        f"Met on {today}, each on a copy of one folder that Baileys wrote, by `python benchmarks/_authstate_failures.py`.",
     ]
     text = "\n".join(lines)
     if options.write:
-        DOCUMENT.write_text(f"<!-- authstate failures: begin -->\n{text}\n<!-- authstate failures: end -->\n", "utf-8")
+        before, _, rest = DOCUMENT.read_text("utf-8").partition(BEGIN)
+        DOCUMENT.write_text(before + BEGIN + text + "\n" + END + rest.partition(END)[2], "utf-8")
     print(text)
     return 0
 

@@ -43,7 +43,7 @@ class MongoLeases:
         """Take the lease and return its fence; raises `in_use`."""
         doing = f"take the lease on session {session!r}"
         await self.prepare(doing)
-        free = {"_id": session, **OURS, "$or": [{"holder": None}, {"holder": holder}, _RUN_OUT]}
+        free = free_for(session, holder)
         change = {
             "$set": {"holder": holder, "ttl": _milliseconds(ttl)},
             "$setOnInsert": {"format": FORMAT},
@@ -86,6 +86,11 @@ class MongoLeases:
         if document is not None and document.get("format", FORMAT) != FORMAT:
             raise newer(document)
         return None if document is None else document.get("holder")
+
+
+def free_for(session: str, holder: str) -> dict[str, Any]:
+    """Return the filter for a lease that this holder may take."""
+    return {"_id": session, **OURS, "$or": [{"holder": None}, {"holder": holder}, _RUN_OUT]}
 
 
 def newer(document: dict[str, Any]) -> StoreError:

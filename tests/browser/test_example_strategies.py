@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -50,6 +51,11 @@ def composed(folder: Path, store: Store | None = None, login: str = "one") -> An
     return LocalThenRemoteAuth(store=store or FileSystemStore(folder / "store"), client_id=login, data_path=folder / "auth")
 
 
+# The contract's tests take a minute for each strategy; those of wwauth's own strategies and of the document always run.
+soak = pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak")
+
+
+@soak
 class TestComposedStrategy(StrategyContract):
     @pytest.fixture
     def make_strategy(self, tmp_path: Path) -> Callable[[str], AuthStrategy]:
@@ -168,6 +174,7 @@ def number_of(database: Path, user: str) -> str | None:
     return None if number is None else str(number)
 
 
+@soak
 class TestUserAuth(StrategyContract):
     @pytest.fixture
     def make_strategy(self, database: Path, tmp_path: Path) -> Callable[[str], AuthStrategy]:

@@ -68,7 +68,8 @@ def run(
 ) -> dict[str, Any]:
     """Let a program do one thing, in a process of its own, which `limit` is called in first."""
     # Root does not mind modes, as long as it has these.
-    before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if mind_modes and os.geteuid() == 0 else ()
+    root = sys.platform != "win32" and os.geteuid() == 0
+    before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if mind_modes and root else ()
     done = subprocess.run(
         [*before, *program, json.dumps(job)],
         stdout=subprocess.PIPE,
@@ -211,6 +212,8 @@ def torn_creds(program: Sequence[str], folder: Path) -> Outcome:
 
 
 def _limit(what: str, most: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
     import resource
 
     resource.setrlimit(getattr(resource, what), (most, most))
@@ -244,11 +247,13 @@ async def _do(job: dict[str, Any]) -> dict[str, Any]:
             case "get":
                 return {"found": len(await state.keys.get("pre-key", ids))}
             case "loop":
-                print(json.dumps({"error": ""}), flush=True)
+                _say({"error": ""})
                 while True:
                     state.creds["accountSyncCounter"] += 1
                     await save_creds()
-        return {"identity": json.loads((Path(job["folder"]) / "creds.json").read_bytes())["signedIdentityKey"]["public"]["data"]}
+        return {
+            "identity": json.loads((Path(job["folder"]) / "creds.json").read_bytes())["signedIdentityKey"]["public"]["data"]
+        }
 
 
 def main() -> None:
@@ -257,7 +262,12 @@ def main() -> None:
         told = {"error": "", **asyncio.run(_do(json.loads(sys.argv[1])))}
     except WWAuthError as error:
         told = {"error": type(error).__name__, "message": str(error)}
-    print(json.dumps(told))
+    _say(told)
+
+
+def _say(told: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

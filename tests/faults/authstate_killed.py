@@ -6,6 +6,7 @@ What it writes follows from the number of the step, so that whoever looks afterw
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ IDS = {
     "sender-key": [f"1203630000{n:02d}@g.us::1555{n:04d}::0" for n in range(15)],
     "lid-mapping": [f"99{n:03d}_reverse" for n in range(10)],
 }
+
+_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate", "os.listdir", "os.scandir", "os.chmod"}
 
 Keys = dict[str, dict[str, Any]]
 
@@ -147,17 +150,14 @@ async def write(state: AuthenticationState, save_creds: Callable[[], Awaitable[N
 
 
 def _die_at(operation: int) -> None:
-    """Die before an operation on files, counted from now on: what lies between two of them is too short for a moment by chance."""
-    import os
-
+    """Die before an operation on files, counted from now on: what lies between two is too short for a moment by chance."""
     left = operation
 
     def count(event: str, _: tuple[Any, ...]) -> None:
         nonlocal left
-        if event in {"open", "os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate", "os.listdir", "os.scandir", "os.chmod"}:
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), KILL)
+        left -= event in _OPERATIONS
+        if left == 0:
+            os.kill(os.getpid(), KILL)
 
     sys.addaudithook(count)
 

@@ -1,5 +1,5 @@
 """
-Kills a process that writes an auth state, or the database's server, at a random moment, and checks after each what must be true.
+Kills a process that writes an auth state, or the database's server, and checks after each kill what must be true.
 
 The credentials load. All that was returned as saved is there; of a step that was on its way, all or nothing.
 """
@@ -18,6 +18,7 @@ from .kills import Nursery
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Self
 
     from ..servers.base import Server
 
@@ -49,9 +50,11 @@ class AuthStateKills:
         self._identity: bytes | None = None
         self._job: dict[str, Any] = {}
         self._begun = self._done = 0
+        self._at = self._began = self._step_began = 0.0
+        self._due = ""
         self._span, self._opening = 0.02, 0.05
 
-    def __enter__(self) -> AuthStateKills:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,11 +73,20 @@ class AuthStateKills:
                 self._kill_one(steps=False)
             asyncio.run(self._check())
 
+    def cut(self, place: str, fatal: int) -> None:
+        """Begin with another auth state that is not there yet, and kill before the operation on files of that number."""
+        self._place, self._identity = place, None
+        self._possible, self._next = [Contents()], 1
+        self._kill("operation", steps=True, fatal=fatal)
+        asyncio.run(self._check())
+
     def _kill_one(self, *, steps: bool) -> None:
         ways = {"moment": 5, "operation": 3 if "://" not in self._place else 0, "server": 2 if self._server and steps else 0}
         way = self._dice.choices(list(ways), list(ways.values()))[0]
-        most = 12 if not steps else self._dice.choice([6, 60, 300])
-        fatal = self._dice.randrange(1, most) if way == "operation" else None
+        most = self._dice.choice([6, 60, 300]) if steps else 12
+        self._kill(way, steps=steps, fatal=self._dice.randrange(1, most) if way == "operation" else None)
+
+    def _kill(self, way: str, *, steps: bool, fatal: int | None) -> None:
         self._job = {"place": self._place, "seed": self._seed, "number": self._next, "steps": steps, "fatal": fatal}
         span = self._span * self._dice.choice([1, 1, 4, 15]) if steps else self._opening
         self._nursery.send(self._job)
@@ -83,45 +95,49 @@ class AuthStateKills:
 
     def _live_through(self, way: str, delay: float) -> None:
         """Watch a worker until it is dead; kill it, or the server, `delay` after it began to write, or to start."""
-        began = time.monotonic()
-        at, due, step_began = began + _TIMEOUT, "hung", 0.0
+        self._began = time.monotonic()
+        self._at, self._due = self._began + _TIMEOUT, ""
         if not self._job["steps"] and way == "moment":
-            at, due = began + delay, way
+            self._at, self._due = self._began + delay, way
         self._begun = self._done = 0
-        while (told := self._nursery.next(at)) is None or told["kind"] != "dead":
-            now = time.monotonic()
-            if told is None and due != "hung" and not self._nursery.worker:
-                at = now + 0.001  # it is not born yet
-                continue
-            if told is None:
-                assert due != "hung", f"a worker hung: {self._job}"
-                if due == "server":
-                    assert self._server is not None
-                    self._server.kill()
-                else:
-                    self._nursery.kill()
-                at, due = now + _TIMEOUT, "hung"
-                continue
-            match told["kind"]:
-                case "error":
-                    raise AssertionError(f"a worker failed: {self._job}\n{told['text']}")
-                case "opened":
-                    self._opening = 0.8 * self._opening + 0.2 * (now - began)
-                case "begin":
-                    if not self._begun and way != "operation":
-                        at, due = now + delay, way
-                    self._begun, step_began = told["number"], now
-                case "done":
-                    self._done = told["number"]
-                    self._span = 0.9 * self._span + 0.1 * (now - step_began)
-                case "refused" | "idle":
-                    # It waits to be killed: the server is gone, or it had only to start.
-                    self._nursery.kill()
-                    at, due = now + _TIMEOUT, "hung"
+        while (told := self._nursery.next(self._at)) is None or told["kind"] != "dead":
+            if told is not None:
+                self._heard(told, way, delay)
+            elif self._due and not self._nursery.worker:
+                self._at += 0.001  # it is not born yet
+            else:
+                assert self._due, f"a worker hung: {self._job}"
+                self._strike()
         assert told["signal"] == KILL, told
         if self._server is not None and way == "server":
             self._server.start()
         self._note()
+
+    def _strike(self) -> None:
+        if self._due == "server":
+            assert self._server is not None
+            self._server.kill()
+        else:
+            self._nursery.kill()
+        self._at, self._due = time.monotonic() + _TIMEOUT, ""
+
+    def _heard(self, told: dict[str, Any], way: str, delay: float) -> None:
+        now = time.monotonic()
+        match told["kind"]:
+            case "error":
+                raise AssertionError(f"a worker failed: {self._job}\n{told['text']}")
+            case "opened":
+                self._opening = 0.8 * self._opening + 0.2 * (now - self._began)
+            case "begin":
+                if not self._begun and way != "operation":
+                    self._at, self._due = now + delay, way
+                self._begun, self._step_began = told["number"], now
+            case "done":
+                self._done = told["number"]
+                self._span = 0.9 * self._span + 0.1 * (now - self._step_began)
+            case "refused" | "idle":
+                # It waits to be killed: the server is gone, or it had only to start.
+                self._strike()
 
     def _note(self) -> None:
         """Work out what may be there now."""
@@ -146,7 +162,9 @@ class AuthStateKills:
         assert found in self._possible, self._say(found)
         outcome = "nothing was on its way"
         if len(self._possible) > 1:
-            outcome = "the step on its way is there" if found == self._possible[-1] else "nothing of the step on its way is there"
+            outcome = (
+                "the step on its way is there" if found == self._possible[-1] else "nothing of the step on its way is there"
+            )
         self.outcomes[outcome] += 1
         self._possible = [found]
 
@@ -159,7 +177,9 @@ class AuthStateKills:
                 for id_ in ids
                 if found.keys.get(type_, {}).get(id_) != wanted.keys.get(type_, {}).get(id_)
             ]
-            lines.append(f"beside possibility {number}: credentials {found.creds} for {wanted.creds}, other records {other[:20]}")
+            lines.append(
+                f"beside possibility {number}: credentials {found.creds} for {wanted.creds}, other records {other[:20]}"
+            )
         return "\n".join(lines)
 
     def result(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wwauth.authstate import use_multi_file_auth_state, use_sql_auth_state
+from wwauth.authstate import use_sql_auth_state
 from wwauth.errors import SessionInUse
 
 from . import authstate_failing as failing
@@ -69,20 +69,21 @@ def test_damaged_credentials_never_become_a_new_identity(scenario: failing.Scena
     assert (outcome.error, outcome.changed, outcome.next_error) == ("CredsCorrupted", (), "CredsCorrupted"), outcome
 
 
-async def test_a_second_process_is_told_who_has_the_session(folder: Path, tmp_path: Path) -> None:
-    program = [*WWAUTH, f'{{"do": "loop", "folder": "{folder}"}}']
-    first = subprocess.Popen(program, stdout=subprocess.PIPE, cwd=failing.ROOT, env=failing.environment())
-    try:
-        assert first.stdout is not None
-        await asyncio.to_thread(first.stdout.readline)
-        with pytest.raises(SessionInUse, match=str(first.pid)):
-            await use_multi_file_auth_state(folder)
-    finally:
-        first.kill()
-        first.communicate()
-    state, _ = await use_multi_file_auth_state(folder)
-    await state.close()
+def test_a_second_process_is_told_who_has_the_folder(folder: Path) -> None:
+    program = [*WWAUTH, json.dumps({"do": "loop", "folder": str(folder)})]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, cwd=failing.ROOT, env=failing.environment()) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline()
+            outcome = failing.look(WWAUTH, folder, {"do": "open"})
+            assert (outcome.error, outcome.next_error) == ("SessionInUse", "SessionInUse")
+            assert str(first.pid) in outcome.message
+        finally:
+            first.kill()
+    assert failing.look(WWAUTH, folder, {"do": "open"}).same_login
 
+
+async def test_a_second_state_is_told_who_has_the_session_in_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'auth.db'}"
     state, save_creds = await use_sql_auth_state(url, session="bot-1")
     async with state:

@@ -1,4 +1,4 @@
-"""Runs the unmodified Baileys in a process of its own, and speaks with it; `describe` says in one way what a value is on both sides."""
+"""Runs the unmodified Baileys in a process of its own, and speaks with it."""
 
 from __future__ import annotations
 
@@ -112,4 +112,3 @@ def in_order(described: list[Any]) -> list[Any]:
 def _is_index(units: Iterable[int]) -> bool:
     text = "".join(map(chr, units))
     return text.isascii() and text.isdigit() and str(int(text)) == text and int(text) < 2**32 - 1
-

@@ -1,4 +1,4 @@
-"""Values and JSON texts by chance, for the codec beside Baileys': all that a JavaScript program can make of Buffers and JSON."""
+"""Values and JSON texts by chance, for the codec beside Baileys'."""
 
 from __future__ import annotations
 
@@ -13,12 +13,70 @@ from wwauth.authstate.bufferjson import UNDEFINED
 if TYPE_CHECKING:
     import random
 
-_KEYS = ["a", "b", "me", "é", "0", "1", "10", "9", "01", "-1", "1.5", "4294967294", "4294967295", "4294967296", "", "type", "data"]
+_KEYS = [
+    "a",
+    "b",
+    "me",
+    "é",
+    "0",
+    "1",
+    "10",
+    "9",
+    "01",
+    "-1",
+    "1.5",
+    "4294967294",
+    "4294967295",
+    "4294967296",
+    "",
+    "type",
+    "data",
+]
 _KEYS += ["1e3", " 7", "12abc", "toJSON", "__proto__", "constructor", "length"]
-_STRINGS = ["", "Buffer", '"', "\\", "/", "\x00\x07\b\t\n\v\f\r\x1f", "\x7f\x80", "\u2028\u2029", "ünïcode 😀", "\ud800", "\udc00x", "a\ud83d"]
-_NUMBERS = [0, -0.0, 1, -1, 0.1, 1e21, 1e20, 123456789012345680000, 1e-6, 1e-7, 5e-324, 1.7976931348623157e308, 2**53, 2**53 + 1]
+_STRINGS = [
+    "",
+    "Buffer",
+    '"',
+    "\\",
+    "/",
+    "\x00\x07\b\t\n\v\f\r\x1f",
+    "\x7f\x80",
+    "\u2028\u2029",
+    "ünïcode 😀",
+    "\ud800",
+    "\udc00x",
+    "a\ud83d",
+]
+_NUMBERS = [
+    0,
+    -0.0,
+    1,
+    -1,
+    0.1,
+    1e21,
+    1e20,
+    123456789012345680000,
+    1e-6,
+    1e-7,
+    5e-324,
+    1.7976931348623157e308,
+    2**53,
+    2**53 + 1,
+]
 _NUMBERS += [-(2**63), 1.5, 100.0, 1e16, 123e-20, 2**31, 4294967295, 0.000001234, math.nan, math.inf, -math.inf]
-_NUMBER_TEXTS = ["0", "-0", "-0.0", "1e400", "-1e400", "1E5", "1e-400", "12345678901234567890", "0.1e1", "1.0", "123456789.123456789"]
+_NUMBER_TEXTS = [
+    "0",
+    "-0",
+    "-0.0",
+    "1e400",
+    "-1e400",
+    "1E5",
+    "1e-400",
+    "12345678901234567890",
+    "0.1e1",
+    "1.0",
+    "123456789.123456789",
+]
 
 
 def value(dice: random.Random, depth: int = 4) -> Any:

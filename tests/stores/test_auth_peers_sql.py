@@ -13,7 +13,6 @@ from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import BufferJSON, init_auth_creds
 from wwauth.authstate.creds import check_creds
 from wwauth.errors import CredsCorrupted
-from wwauth_stores.authstate._peers_sql import sql_peers
 from wwauth_stores.authstate.sql import sql_auth_state_store
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ async def test_baileys_in_sqlite(tmp_path: Path) -> None:
         made.executemany("INSERT INTO signal_keys VALUES (?, ?, ?)", rows)
         made.commit()
     async with sql_auth_state_store(f"sqlite:///{file}") as store:
-        (peer,) = await sql_peers(store)
+        (peer,) = await store.peers()
         assert peer.session == "bot"
         assert await read(peer) == {**texts(creds), **{name: BufferJSON.dumps(value) for name, value in many.items()}}
         assert peer.problems == []
@@ -75,7 +74,7 @@ async def test_baileys_in_sqlite(tmp_path: Path) -> None:
         made.commit()
     async with sql_auth_state_store(f"sqlite:///{file}") as store:
         with pytest.raises(CredsCorrupted, match="2 credentials"):
-            await sql_peers(store)
+            await store.peers()
 
 
 async def test_mysql_baileys(mariadb: MariaDB) -> None:
@@ -99,7 +98,7 @@ async def test_mysql_baileys(mariadb: MariaDB) -> None:
     inserts = [f"('{session}', '{name}', '{value}')" for session in ("bot", "bot 2") for name, value in rows]
     mariadb.run(f"{table}; INSERT INTO auth VALUES {', '.join(inserts)}, ('bot', 'pre-key-9', NULL)", database="mysqlbaileys")
     async with sql_auth_state_store(url) as store:
-        peers = await sql_peers(store)
+        peers = await store.peers()
         assert [peer.session for peer in peers] == ["bot", "bot_2"]
         for peer in peers:
             found = await read(peer)
@@ -111,7 +110,7 @@ async def test_mysql_baileys(mariadb: MariaDB) -> None:
     mariadb.run("UPDATE auth SET value = '{\"noiseKey\":' WHERE id = 'creds'", database="mysqlbaileys")
     async with sql_auth_state_store(url) as store:
         with pytest.raises(CredsCorrupted, match="cannot be read"):
-            await read((await sql_peers(store))[0])
+            await read((await store.peers())[0])
 
 
 async def test_postgres_baileys(postgresql: PostgreSQL) -> None:
@@ -128,7 +127,7 @@ async def test_postgres_baileys(postgresql: PostgreSQL) -> None:
         database="postgresbaileys",
     )
     async with sql_auth_state_store(url) as store:
-        first, second = await sql_peers(store)
+        first, second = await store.peers()
         assert [first.session, second.session] == ["bot", "2"]
         found = await read(first)
         assert BufferJSON.loads(found.pop(RecordName("identity-key", "1"))) == b"\x05\xff"
@@ -140,7 +139,7 @@ async def test_a_database_without_logins_of_others(postgresql: PostgreSQL, maria
     for url in (postgresql.url("nobody"), mariadb.url("nobody"), f"sqlite:///{tmp_path / 'nobody.db'}"):
         async with sql_auth_state_store(url) as store:
             await store.write(session="one", changes={CREDS: "{}"})
-            assert await sql_peers(store) == []
+            assert await store.peers() == []
 
 
 def _ints(value: Any) -> Any:

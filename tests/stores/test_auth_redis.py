@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,16 +32,16 @@ NOBODY = "redis://somebody:hunter2@127.0.0.1:9/0"
 
 
 @pytest.fixture
-def url(redis: Redis) -> str:
-    return redis.url(secrets.token_hex(4))
+def kept(redis: Redis) -> Iterator[Any]:
+    """Give a database as another program sees it, empty at first."""
+    with BlockingRedis(port=redis.port, db=1, decode_responses=True) as client:
+        client.flushdb()
+        yield client
 
 
 @pytest.fixture
-def kept(redis: Redis) -> Iterator[Any]:
-    """Give the database as another program sees it, empty at first."""
-    with BlockingRedis(port=redis.port, decode_responses=True) as client:
-        client.flushdb()
-        yield client
+def url(redis: Redis, kept: Any) -> str:
+    return f"redis://127.0.0.1:{redis.port}/1"
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ class TestLayoutOfBaileysRedisAuth(AuthStateContract):
 
     @pytest.fixture
     async def open_state(self, redis: Redis, kept: Any) -> AsyncIterator[Any]:
-        async with Client(port=redis.port) as client:
+        async with Client(port=redis.port, db=1) as client:
             yield lambda session: use_redis_auth_state(client, session, "baileys-redis-auth")
 
 
@@ -118,7 +117,7 @@ async def test_a_login_of_baileys_redis_auth_is_found_and_kept_as_it_is(store: R
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"one:creds": "{}"}, "another program's layout .*'one:creds'.*: import it"),
+        ({"one:creds": "{}"}, "another program's layout .*'one:creds'.*: import it .*migrate --peer"),
         ({"bot:prefix:one:creds": "{}"}, "'bot:prefix:one:creds'.*: import it"),
         ({"keyv:one:creds": '{"value":"{}"}'}, "'keyv:one:creds'.*: import it"),
         ({"app:one:auth": {"creds": "{}"}}, "'app:one:auth'.*: import it"),
@@ -127,11 +126,10 @@ async def test_a_login_of_baileys_redis_auth_is_found_and_kept_as_it_is(store: R
     ],
 )
 async def test_what_is_doubtful_is_refused_and_left_alone(
-    redis: Redis, kept: Any, keys: dict[str, str | dict[str, str]], told: str
+    url: str, kept: Any, keys: dict[str, str | dict[str, str]], told: str
 ) -> None:
     for key, value in keys.items():
         kept.set(key, value) if isinstance(value, str) else kept.hset(key, mapping=value)
-    url = f"redis://127.0.0.1:{redis.port}/0"
     with pytest.raises(CredsCorrupted, match=told):
         await use_redis_auth_state(url, "one")
     assert sorted(kept.keys()) == sorted(keys)

@@ -480,11 +480,26 @@ def test_what_is_no_key_store_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize(
     ("type_", "ids", "named"),
-    [("pre-key", "12", "list"), ("pre-key", [1], "'1'"), ("", ["1"], "type"), (5, ["1"], "type"), ("pre-key", [None], "id")],
+    [
+        ("pre-key", "12", "list"),
+        ("pre-key", [1], "'1'"),
+        ("", ["1"], "type"),
+        (5, ["1"], "type"),
+        ("pre-key", [None], "id"),
+        ("pre-key", None, "list"),
+        ("session", ["\ud800"], "half a character"),
+        ("creds", [""], "state.creds"),
+    ],
 )
 async def test_wrong_names_are_refused(state: AuthenticationState, type_: Any, ids: Any, named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         await state.keys.get(type_, ids)
+
+
+@pytest.mark.parametrize("data", [None, [], {"pre-key": None}, {"pre-key": ["1"]}, {"pre-key": "1"}])
+async def test_wrong_data_is_refused(state: AuthenticationState, data: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"mapping, \{"):
+        await state.keys.set(data)
 
 
 async def test_credentials_are_no_keys(state: AuthenticationState) -> None:

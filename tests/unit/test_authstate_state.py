@@ -193,7 +193,7 @@ async def test_a_borrowed_store_stays_open(store: Slow) -> None:
 @pytest.mark.parametrize("kept", ["", "null", "{", "[1]", '{"noiseKey":1}', "[" * 100_000])
 async def test_credentials_that_cannot_be_read_are_never_a_new_identity(store: Slow, kept: str) -> None:
     await store.write(session="one", changes={CREDS: kept})
-    with pytest.raises(CredsCorrupted):
+    with pytest.raises(CredsCorrupted, match="'one'"):
         await use_auth_state(store, session="one")
     assert await store.read(session="one", names=[CREDS]) == {CREDS: kept}
     # And the session is free for whoever mends it.

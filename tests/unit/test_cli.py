@@ -15,7 +15,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMANDS = (
-    *("backup", "demo", "export", "import", "keygen", "list", "login", "migrate", "prune", "restore", "simulator", "verify"),
+    *(
+        "authstate",
+        "backup",
+        "demo",
+        "export",
+        "import",
+        "keygen",
+        "list",
+        "login",
+        "migrate",
+        "prune",
+        "restore",
+        "simulator",
+        "verify",
+    ),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import CredsCorrupted
 from ._findings import Finding
@@ -53,7 +53,9 @@ def _pairs(creds: Mapping[str, Any]) -> Iterator[Finding]:
     if secret is None or len(secret) != _SECRET_BYTES:
         yield Finding("warning", "creds", "advSecretKey is not 32 bytes in base64: no device can be paired with it", _BACKUP)
     if creds["registrationId"] == 0:
-        yield Finding("note", "creds", "registrationId is 0, which Baileys makes, and which tests for truth miss", "None needed.")
+        yield Finding(
+            "note", "creds", "registrationId is 0, which Baileys makes, and which tests for truth miss", "None needed."
+        )
 
 
 def _counters(creds: Mapping[str, Any]) -> Iterator[Finding]:
@@ -74,10 +76,14 @@ def _login(creds: Mapping[str, Any]) -> Iterator[Finding]:
     me, account = creds.get("me"), creds.get("account")
     linked = isinstance(me, dict) and isinstance(me.get("id"), str)
     if not linked and not account:
-        yield Finding("note", "creds", "no device is linked yet (no me, no account)", "Scan a QR code, or enter a pairing code.")
+        yield Finding(
+            "note", "creds", "no device is linked yet (no me, no account)", "Scan a QR code, or enter a pairing code."
+        )
     elif not account:
         meaning = "a pairing was begun and not ended (me is there, account is not)"
-        yield Finding("warning", "creds", meaning, "Link the device anew: delete the session first, since this one offers no QR.")
+        yield Finding(
+            "warning", "creds", meaning, "Link the device anew: delete the session first, since this one offers no QR."
+        )
     elif not linked:
         yield Finding("error", "creds", "there is an account and no me.id: no program can log in with it", _BACKUP)
     if account:
@@ -98,29 +104,33 @@ def _account(creds: Mapping[str, Any], account: Any) -> Iterator[Finding]:
     if not any(verify(key, prefix + details + identity, by_account) for prefix in _BY_ACCOUNT):
         meaning = "the account did not sign this identity key: the account's part and the keys are of two logins"
         yield Finding("error", "creds", meaning, _BACKUP)
-    if by_device is not None and not any(verify(identity, prefix + details + identity + key, by_device) for prefix in _BY_DEVICE):
+    if by_device is not None and not any(
+        verify(identity, prefix + details + identity + key, by_device) for prefix in _BY_DEVICE
+    ):
         yield Finding("error", "creds", "deviceSignature is not of this identity key", _BACKUP)
     known = [
         item.get("identifierKey") for item in creds.get("signalIdentities") or [] if isinstance(item, dict)
     ]  # whoever is linked has the account's key among them
     if known and KEY_BUNDLE_TYPE + key not in known:
-        yield Finding("warning", "creds", "signalIdentities does not hold the account's key", "Link the device anew if it fails.")
+        yield Finding(
+            "warning", "creds", "signalIdentities does not hold the account's key", "Link the device anew if it fails."
+        )
 
 
 def pair_problem(pair: Any) -> str | None:
     """Return what is wrong with a key pair, or None."""
     if not isinstance(pair, dict):
         return "it is no key pair"
-    private, public = pair.get("private"), pair.get("public")
-    for name, key in (("private", private), ("public", public)):
+    for name in ("private", "public"):
+        key = pair.get(name)
         if not isinstance(key, bytes):
             return f"its {name} key is no bytes"
         if len(key) != 32:
             return f"its {name} key has {len(key)} bytes and not 32"
-    return None if public_key(private) == public else "its public key is not of its private one"
+    return None if public_key(pair["private"]) == pair["public"] else "its public key is not of its private one"
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Tell whether a value can be a pre-key's number."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 

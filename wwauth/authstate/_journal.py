@@ -181,7 +181,8 @@ class Journal:
             self._dirty.update(batch)
             for name, (before, text) in batch.items():
                 data = None if text is None else text.encode()
-                known.setdefault(name, {before}).add(None if data is None else _digest(data))
+                # Also what was there before a later batch: credentials that are saved alone are in no line.
+                known.setdefault(name, set()).update({before, None if data is None else _digest(data)})
                 if pending:
                     wanted[name] = data
                 else:

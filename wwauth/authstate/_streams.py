@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
+
+from ..errors import DecryptionFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ..abc import AuthStateStore, RecordName
+
+# How an encrypted record begins, and no other one.
+ENVELOPE = '{"wwauth-encrypted":'
 
 # Parsed or encrypted in one go: a few milliseconds of a thread, under a megabyte.
 CHUNK = 400
@@ -39,3 +45,17 @@ async def chunked(records: AsyncIterator[tuple[RecordName, str]]) -> AsyncGenera
         # A generator may have a connection in its hands.
         if isinstance(records, AsyncGenerator):
             await records.aclose()
+
+
+def refuse_encrypted(name: RecordName, text: str, session: str) -> None:
+    """Refuse what is read past its keys: `DecryptionFailed`."""
+    if text.startswith(ENVELOPE):
+        raise DecryptionFailed(
+            f"the record {name.id or name.type!r} of {session!r} is encrypted: open the store with EncryptedAuthState and "
+            "its keys (--key-file)"
+        )
+
+
+def digest(data: bytes) -> bytes:
+    """Return what tells a text from any other one, in a few bytes."""
+    return hashlib.blake2b(data, digest_size=16).digest()

@@ -19,11 +19,13 @@ from .._files import (
     replacing,
     sweep_temporaries,
     sync_dir,
+    temporary_name,
     unused_name,
     write_temporary,
 )
 from .._group import GroupCommit
 from .._lock import LoginLock
+from .._names import is_session_name
 from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import CredsCorrupted, SessionNotFound
@@ -46,14 +48,16 @@ _log = logging.getLogger(__name__)
 
 _CREDS_FILE = file_name(CREDS)
 
-# The name that a coming Baileys gives the copy; here it is the newest good one, and a file of its own: Baileys writes into
-# creds.json in place, and would tear whatever shares its bytes.
+# The name that a coming Baileys gives the copy. It is never a second name of creds.json itself: Baileys writes into that in
+# place, and would tear whatever shares its bytes.
 _GOOD_COPY = _CREDS_FILE + ".bak"
 
 # While it lies there, everything else is to be deleted.
 _LOGGED_OUT = ".wwauth-logged-out"
 
 _LOCK = "wwauth"
+
+_NOTES = ".wwauth-backup-*.json"
 
 # So many files are read at a time while all are listed.
 _CHUNK = 200
@@ -67,8 +71,9 @@ async def use_multi_file_auth_state(
 
     The files are the ones that Baileys' useMultiFileAuthState reads and writes, and its own can be used. The folder is 0700,
     the files 0600. `save_creds()` flushes creds.json to the disk; a `set` is durable by one flush of a journal
-    (`.wwauth-journal`) that Baileys ignores, and its files follow by rename. `creds.json.bak` is the newest good copy of the
-    credentials. One state at a time has the folder, among those that wwauth opens; Baileys knows of no lock.
+    (`.wwauth-journal`) that Baileys ignores, and its files follow by rename. `creds.json.bak` is a good copy of the
+    credentials: while a state is open those before the last save, then the newest. One state at a time has the folder,
+    among those that wwauth opens; Baileys knows of no lock.
 
     Args:
         folder: The folder; it is made when it is not there.
@@ -80,15 +85,17 @@ async def use_multi_file_auth_state(
         StoreDenied: Permissions forbid it. StoreFull, StoreUnavailable: The disk is full, or fails.
     """
     store = FolderAuthStateStore(folder)
-    session = "folder"
+    # As `list_sessions` calls it, where that can be a session's name.
+    session = store._folder.name if is_session_name(store._folder.name) else "folder"
     try:
         return await open_state(store, session, owned=True)
     except CredsCorrupted as error:
         good = await store.good_copy()
         if good is None:
-            raise
+            raise CredsCorrupted(f"{store._folder}: {error}") from error
         if not recover:
-            raise CredsCorrupted(f"{error}; recover=True brings back the newest good copy of creds.json") from error
+            cure = "recover=True brings back the newest good copy of creds.json"
+            raise CredsCorrupted(f"{store._folder}: {error}; {cure}") from error
     await store.recover()
     return await open_state(store, session, owned=True)
 
@@ -235,14 +242,19 @@ class FolderAuthStateStore(AuthStateStore):
                 journal.close()
             if self._deleted:
                 self._remove(lock)
+            else:
+                # From here on Baileys may come, and write in place.
+                self._keep_good_copy()
         finally:
             lock.release()
 
     def _remove(self, lock: LoginLock) -> None:
         """Remove the folder, when the lock's files are all that is in it."""
         with contextlib.suppress(OSError):
-            if {path.name for path in self._folder.iterdir()} <= {path.name for path in lock.files}:
-                for path in lock.files:
+            # The lock's own, and what backups note of the folder.
+            ours = {*lock.files, *self._folder.glob(_NOTES)}
+            if set(self._folder.iterdir()) <= ours:
+                for path in ours:
                     path.unlink(missing_ok=True)
                 self._folder.rmdir()
 
@@ -312,11 +324,22 @@ class FolderAuthStateStore(AuthStateStore):
                     temporaries[name] = write_temporary(self._path + name, data, durable=name == _CREDS_FILE)
             creds = files.get(_CREDS_FILE)
             if creds is not None:
-                temporaries[_GOOD_COPY] = write_temporary(self._path + _GOOD_COPY, creds, durable=False)
+                temporaries[_GOOD_COPY] = self._copy_for_good(creds)
             yield temporaries
         finally:
             for temporary in temporaries.values():
                 Path(temporary).unlink(missing_ok=True)
+
+    def _copy_for_good(self, creds: bytes) -> str:
+        """Make what is to be the good copy while the folder is held, and return its temporary name."""
+        temporary = temporary_name(self._path + _GOOD_COPY)
+        try:
+            # The credentials that are replaced now: a second name costs no writing, and their bytes are flushed already.
+            os.link(self._path + _CREDS_FILE, temporary)
+        except OSError:
+            # There are none yet, or this file system has no second names.
+            return write_temporary(self._path + _GOOD_COPY, creds, durable=False)
+        return temporary
 
     def _apply_again(self) -> None:
         """Put files into their places that a failing disk kept from there, after their batch had become durable."""

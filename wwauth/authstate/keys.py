@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..abc import RecordName
+from ..abc import CREDS, RecordName
 from ..errors import ConfigurationError
 from .cache import CachedRecords
 from .names import canonical
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # makeCacheableSignalKeyStore has no limit; a session record is about 1.5 kB.
 _CACHED = 10_000
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class SignalKeyStore:
@@ -192,27 +195,30 @@ def _key_store(store: Any) -> SignalKeyStore:
 def _ids(type_: str, ids: Iterable[str]) -> list[str]:
     # What is in the wrong place may be a key: no message shows it.
     if not isinstance(type_, str) or not type_:
-        raise ConfigurationError(f"invalid type, {_kind(type_)}: use one of Baileys' words, such as 'pre-key'")
+        what = "''" if type_ == "" else f"of type {type(type_).__name__}"
+        raise ConfigurationError(f"invalid type {what}: use one of Baileys' words, such as 'pre-key'")
+    if type_ == CREDS.type:
+        raise ConfigurationError("invalid type 'creds': they are state.creds, and save_creds() stores them")
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise ConfigurationError(f"invalid ids of type {type_!r:.40}, {_kind(ids)}: use a list of texts, such as ['1']")
+        raise ConfigurationError(f"invalid ids of type {type(ids).__name__}: use a list of texts, such as ['1']")
     listed = list(ids)
     for id_ in listed:
         if not isinstance(id_, str):
-            raise ConfigurationError(f"invalid id of type {type_!r:.40}, {_kind(id_)}: ids are texts, '1' for a number")
+            raise ConfigurationError(f"invalid id ({type(id_).__name__}) of {type_!r:.40}: ids are texts, '1' for a number")
+        if not id_.isascii() and _SURROGATE.search(id_):
+            raise ConfigurationError(f"invalid id {id_!r} of type {type_!r}: half a character (a lone surrogate) has no bytes")
     return listed
 
 
-def _kind(value: object) -> str:
-    return "an empty text" if value == "" else type(value).__name__
+def _shown(type_: object) -> str:
+    return f"{type_!r:.40}" if isinstance(type_, str) else f"a type that is no text ({type(type_).__name__})"
 
 
 def _named(data: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[RecordName, Any]]:
     if not isinstance(data, Mapping):
-        raise ConfigurationError(f"invalid data, {_kind(data)}: use a dict of dicts, {{type: {{id: value}}}}")
+        raise ConfigurationError(f"invalid data of type {type(data).__name__}: use a mapping, {{type: {{id: value}}}}")
     for type_, values in data.items():
-        if type_ == "creds":
-            raise ConfigurationError("invalid type 'creds': change state.creds and call save_creds()")
-        if isinstance(type_, str) and type_ and not isinstance(values, Mapping):
-            raise ConfigurationError(f"invalid values of type {type_!r:.40}, {_kind(values)}: use a dict, {{id: value}}")
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"invalid values of {_shown(type_)} ({type(values).__name__}): use a mapping, {{id: value}}")
         for id_ in _ids(type_, values):
             yield RecordName(type_, canonical(type_, id_)), values[id_]

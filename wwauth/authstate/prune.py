@@ -12,7 +12,7 @@ from .._threads import in_thread
 from ..abc import CREDS, RecordName
 from ..errors import ConfigurationError, CredsCorrupted, SessionNotFound
 from ._checkcreds import is_count
-from ._streams import in_chunks
+from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .records import plugin_errors
@@ -135,6 +135,7 @@ class _Plan:
         """Read from the credentials which pre-keys Baileys has done with."""
         if text is None:
             raise SessionNotFound(f"there are no credentials of {session!r}, so nobody can tell which keys are needed")
+        refuse_encrypted(CREDS, text, session)
         try:
             creds = BufferJSON.loads(text)
         except ValueError:
@@ -151,9 +152,7 @@ class _Plan:
                 self.pre_keys.append(name)
             elif name.type == "session":
                 self._at_session(name, text)
-            elif name.type == "sender-key-memory" and name.id in self.policy.left_groups:
-                self.changes[name] = None
-            elif name.type == "sender-key" and name.id.partition("::")[0] in self.policy.left_groups:
+            elif name.type in {"sender-key", "sender-key-memory"} and name.id.partition("::")[0] in self.policy.left_groups:
                 self.changes[name] = None
 
     def _at_session(self, name: RecordName, text: str) -> None:
@@ -165,7 +164,7 @@ class _Plan:
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # what cannot be read is for `verify`
         unused = self.policy.unused_sessions_days
-        if len(old) == len(entries) or (unused is not None and used < self.now - unused * _DAY_MS):
+        if 0 < len(entries) == len(old) or (unused is not None and used < self.now - unused * _DAY_MS):
             self.changes[name] = None
         elif old:
             for key in old:

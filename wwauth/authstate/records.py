@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._threads import in_thread
 from ..abc import RecordName
 from ..errors import ConfigurationError, StoreUnavailable, WWAuthError
+from ._streams import refuse_encrypted
 from .bufferjson import UNDEFINED, BufferJSON
 
 if TYPE_CHECKING:
@@ -21,23 +22,24 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# From so many records on, encoding and decoding them takes milliseconds, which the event loop does not give.
-_MANY = 200
+# From so many records on, to encode or decode them, and to copy them, takes milliseconds, which the event loop does not give.
+_MANY, _MANY_COPIES = 200, 1_000
 
 
 class Record:
     """
     A value that nobody can change: each `value()` is a copy of its own.
 
-    Made from the text that a store keeps, or from the value that a caller sets. Decoded once; after that, copies come from
+    Made from the text that a store keeps, or from the value that a caller sets. From the second time on, copies come from
     the interpreter's own serialisation, which is several times as fast as JSON and never leaves the process.
     """
 
-    __slots__ = ("_packed", "_text")
+    __slots__ = ("_asked", "_packed", "_text")
 
     def __init__(self, text: str) -> None:
         self._text: str | None = text
         self._packed: bytes | None = None
+        self._asked = False
 
     def __repr__(self) -> str:
         return "Record(…)"
@@ -50,12 +52,19 @@ class Record:
 
     def value(self) -> Any:
         """Return the value; `ConfigurationError`: the text is no JSON."""
-        if self._packed is None:
-            value = BufferJSON.loads(self.text)
+        if self._packed is not None:
+            return marshal.loads(self._packed)  # noqa: S302 - what this object packed itself
+        value = BufferJSON.loads(self.text)
+        if self._asked:
             self._packed = marshal.dumps(value)
             self._text = None
-            return value
-        return marshal.loads(self._packed)  # noqa: S302 - what this object packed itself
+        self._asked = True
+        return value
+
+    @property
+    def is_quick(self) -> bool:
+        """Tell whether `value()` takes microseconds."""
+        return self._packed is not None
 
 
 class Records(Protocol):
@@ -94,6 +103,8 @@ class StoredRecords:
         """Return those that there are."""
         with plugin_errors(f"read the keys of {self._session!r}"):
             found = await self._store.read(session=self._session, names=names)
+        for name, text in found.items():
+            refuse_encrypted(name, text, self._session)
         return {name: Record(text) for name, text in found.items()}
 
     async def write(self, changes: Changes, *, creds: bool = False) -> None:
@@ -173,7 +184,8 @@ async def encoded(values: Mapping[RecordName, Any]) -> dict[RecordName, Record |
 
 async def decoded(records: Mapping[RecordName, Record]) -> dict[RecordName, Any]:
     """Return the values that can be read; what is torn counts as missing, as in Baileys, and a warning tells of it."""
-    if len(records) < _MANY:
+    slow = sum(not record.is_quick for record in records.values())
+    if slow < _MANY and len(records) < _MANY_COPIES:
         return _decoded(records)
     return await in_thread(lambda _: _decoded(records))
 

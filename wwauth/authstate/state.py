@@ -12,6 +12,7 @@ from .._threads import in_thread
 from ..abc import CREDS
 from ..errors import ConfigurationError, CredsCorrupted, SessionClosed
 from ._binding import Binding
+from ._streams import refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import AuthenticationCreds, check_creds, init_auth_creds
 from .keys import SignalKeyStore
@@ -156,7 +157,8 @@ async def use_auth_state(store: AuthStateStore, *, session: str = "default") -> 
 
     Raises:
         CredsCorrupted: The credentials cannot be read, or there are keys without credentials. Nothing was changed; such a
-        session never becomes a new identity. SessionInUse: Another process, or another state of this one, has it.
+        session never becomes a new identity. DecryptionFailed: It is encrypted, and opened without its keys.
+        SessionInUse: Another process, or another state of this one, has it.
         StoreError: The store failed.
     """
     missing = [name for name in ("read", "write", "records", "delete") if not callable(getattr(store, name, None))]
@@ -195,13 +197,17 @@ async def _new_creds(store: AuthStateStore, session: str) -> AuthenticationCreds
 
 
 def _loaded(text: str, session: str) -> AuthenticationCreds:
+    refuse_encrypted(CREDS, text, session)
     try:
         loaded = BufferJSON.loads(text)
     except ValueError:
         raise CredsCorrupted(
-            f"the credentials of {session!r} are no JSON ({len(text)} characters) and stay so: bring back a good copy"
+            f"the credentials of {session!r} are no JSON ({len(text)} characters), and left as they are: bring back a good copy"
         ) from None
-    check_creds(loaded)
+    try:
+        check_creds(loaded)
+    except CredsCorrupted as error:
+        raise CredsCorrupted(f"the session {session!r} cannot be opened: {error}") from error
     return AuthenticationCreds(loaded)
 
 

@@ -1,4 +1,4 @@
-"""Looking at an auth state: is all of it there, whole, and of one login?"""
+"""Looking at an auth state: whether all of it is there, whole, and of one login."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import SessionNotFound
 from ._checkcreds import is_count, look_at_creds
 from ._checkrecords import open_entries, record_problem
 from ._findings import MISSING, Finding, label, unusable
-from ._streams import in_chunks
+from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .names import KNOWN_TYPES
 from .records import plugin_errors
@@ -72,11 +72,12 @@ async def verify(store: AuthStateStore, session: str = "default") -> VerifiedAut
 
     Raises:
         SessionNotFound: The store has nothing of this session.
+        DecryptionFailed: It is encrypted, and no key was given, or not the right one.
         StoreError: The store failed.
     """
     check_session_name(session)
     began = time.monotonic()
-    look = _Look()
+    look = _Look(session)
     with plugin_errors(f"read the session {session!r}"):
         creds = (await store.read(session=session, names=[CREDS])).get(CREDS)
         async with aclosing(in_chunks(store, session)) as chunks:
@@ -85,13 +86,14 @@ async def verify(store: AuthStateStore, session: str = "default") -> VerifiedAut
     if creds is None and not look.records:
         raise SessionNotFound(f"there is no session {session!r}: see its name")
     await in_thread(lambda _: look.at_creds(creds))
-    return look.report(session, time.monotonic() - began)
+    return look.report(time.monotonic() - began)
 
 
 @dataclass(slots=True)
 class _Look:
     """What has been seen so far: counts, findings, and what only the whole can tell."""
 
+    session: str
     findings: list[Finding] = field(default_factory=list)
     records: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class _Look:
 
     def at(self, chunk: Sequence[tuple[RecordName, str]]) -> None:
         for name, text in chunk:
+            refuse_encrypted(name, text, self.session)
             self.records[name.type] = self.records.get(name.type, 0) + 1
             self.bytes[name.type] = self.bytes.get(name.type, 0) + len(text.encode(errors="replace"))
             if name != CREDS:
@@ -142,7 +145,9 @@ class _Look:
             self._at_creds(text)
         self.findings += self._mappings()
         self.findings += [
-            Finding("note", f"{kind}-*", f"{count} records of a type that this version does not know", "None needed: they are kept.")
+            Finding(
+                "note", f"{kind}-*", f"{count} records of a type that this version does not know", "None needed: they are kept."
+            )
             for kind, count in sorted(self.unknown.items())
         ]
 
@@ -181,7 +186,7 @@ class _Look:
             yield Finding(
                 "note",
                 "pre-keys",
-                f"{_some(gaps)} not there: a first message used each, and Baileys deletes what was used",
+                f"{_some(gaps)} not there: first messages used them, and Baileys deletes what was used",
                 "None needed, unless files were deleted by hand: then senders are asked to send again.",
             )
         if beyond := sorted(number for number in there if number >= upcoming):
@@ -212,13 +217,13 @@ class _Look:
                 MISSING["lid-mapping"][1],
             )
 
-    def report(self, session: str, duration: float) -> VerifiedAuthState:
+    def report(self, duration: float) -> VerifiedAuthState:
         me = self.creds.get("me")
         id_ = me.get("id") if isinstance(me, dict) else None
         platform = self.creds.get("platform")
         order = ("error", "warning", "note")
         return VerifiedAuthState(
-            session=session,
+            session=self.session,
             records=dict(sorted(self.records.items())),
             bytes=dict(sorted(self.bytes.items())),
             findings=tuple(sorted(self.findings, key=lambda found: (order.index(found.severity), found.record))),

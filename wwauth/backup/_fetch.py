@@ -115,6 +115,8 @@ class Fetcher:
         raise SessionCorrupted(f"{self._session}: none of its backups can be used: {'; '.join(notes)}") from reasons[0]
 
     def _refuse(self, generation: StoredGeneration) -> None:
+        if self._backend not in {None, generation.backend} and "baileys" in {self._backend, generation.backend}:
+            raise ConfigurationError("it is a login of another kind, a browser's or a socket client's: name another session")
         if self._backend not in {None, generation.backend}:
             raise ConfigurationError(
                 f"a browser that stores in {generation.backend} wrote it, and one that stores in {self._backend} would "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .._threads import in_thread
 from ..errors import LeaseLost, StoreUnavailable, WWAuthError
 from ._plan import Digests, Plan, make_plan, mostly_dead, needs_independence, retain
-from ._stored import Saved, Stored, lease_lost, look, read_back, refuse_foreign, save_index, sweep
+from ._stored import Saved, Stored, lease_lost, look, read_back, refuse_foreign, refuse_other_kind, save_index, sweep
 from .archive import content_digest
 from .index import Index, Kind, PackName, StoredGeneration, referenced
 from .packs import write_pack
@@ -103,6 +103,7 @@ class PackedSession:
             self._stored = await look(self._remote, self._session, room)
         index = self._stored.index
         if index is not None:
+            refuse_other_kind(index, facts, self._session)
             if index.newest is None or index.newest.writer != self._writer:
                 refuse_foreign(index, state, self._session)
             state = self._own_commit(index, state)
@@ -122,7 +123,7 @@ class PackedSession:
         state = replace(state, writer=self._writer, lineage=state.lineage or new_token())
         try:
             uploaded, files = await self._store_pack(plan, PackName(number, self._writer), tree, room, state, facts)
-            new = self._generation(number, plan, files, state, facts)
+            new = await in_thread(lambda _: self._generation(number, plan, files, state, facts))
             uploaded += await self._commit(new, room, state, facts)
         except LeaseLost:
             await self._take_back(PackName(number, self._writer), room)

@@ -46,15 +46,15 @@ class ProfileState:
     garbage: tuple[PackName, ...] = ()
 
 
-def read_state(user_data_dir: Path, session: str) -> ProfileState | None:
-    """Return what the profile tells; None: nothing, or nothing of this session."""
+def read_state(path: Path, session: str) -> ProfileState | None:
+    """Return what the note at `path` tells; None: nothing, or nothing of this session."""
     try:
-        state = json.loads((user_data_dir / STATE_FILE).read_text("utf-8"))
+        state = json.loads(path.read_text("utf-8"))
         return _parse(state) if state["session"] == session else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
-        _log.warning("%s/%s cannot be read and is not used: %s", user_data_dir, STATE_FILE, exc)
+        _log.warning("%s cannot be read and is not used: %s", path, exc)
         return None
 
 
@@ -80,7 +80,7 @@ def _token(value: object) -> str:
     return str(value)
 
 
-def write_state(user_data_dir: Path, session: str, state: ProfileState) -> None:
+def write_state(path: Path, session: str, state: ProfileState) -> None:
     """Write the note; `OSError`: it could not be written."""
-    with replacing(user_data_dir / STATE_FILE) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps({"session": session, **asdict(state)}), "utf-8")

@@ -171,6 +171,13 @@ def refuse_foreign(index: Index, state: ProfileState, session: str) -> None:
         raise lease_lost(newest, state, session)
 
 
+def refuse_other_kind(index: Index, facts: Facts, session: str) -> None:
+    """Stop a backup of an auth state under a browser login's name, and the reverse."""
+    newest = index.newest
+    if newest is not None and (newest.backend == "baileys") != (facts.backend == "baileys"):
+        raise SessionCorrupted(f"{session} is the name of a login of another kind (browser or socket): use another name")
+
+
 def lease_lost(newest: StoredGeneration, state: ProfileState, session: str) -> LeaseLost:
     """Say that another writer has gone on."""
     return LeaseLost(

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 # A number with more digits than an index takes would be in the way of every later backup.
 _STAMP = re.compile(rb"wwauth generation=([0-9]{1,%d}) content=([0-9a-f]{64})" % NUMBER_DIGITS)
 
+_AUTH_STATE_FILE = re.compile(r"(?:[0-9]{1,4}/)?[^/]+\.json")
+
 # Chromium's tables are compressed already, and so is media: more work gains next to nothing.
 _LEVEL = 1
 
@@ -225,6 +227,11 @@ def _select(entries: list[Entry]) -> tuple[list[Entry], int]:
 def holds_login(path: str) -> bool:
     """Tell whether a path under the user-data folder is one of a login's: IndexedDB or localStorage."""
     return f"{path}/".startswith((f"{INDEXED_DB}/", f"{LOCAL_STORAGE}/")) or path.startswith(SQLITE_LOCAL_STORAGE)
+
+
+def is_auth_state_file(path: str) -> bool:
+    """Tell whether a path is one of an auth state's folder: flat, but for names that collide on some systems (`authfolder`)."""
+    return _AUTH_STATE_FILE.fullmatch(path) is not None
 
 
 def _contents(directory: Directory, selected: tuple[list[Entry], int]) -> Contents:

@@ -16,7 +16,7 @@ from .._threads import in_thread
 from ..abc import SessionInfo, Store, StoreFeatures
 from ..errors import ConfigurationError, SessionInUse, SessionNotFound, StoreUnavailable
 from ._room import room_for
-from ._state import read_state
+from ._state import STATE_FILE, read_state
 from .archive import Stamp, tree_digest, write_archive
 from .layout import browser_lives, find_databases, find_sqlite
 from .snapshot import take_snapshot
@@ -104,7 +104,7 @@ class DataPath(Store):
             await take_snapshot(found, room / "profile", durable=False)
 
             def pack(stop: Stop) -> None:
-                state = read_state(found, session)
+                state = read_state(found / STATE_FILE, session)
                 number = max(1, state.generation) if state is not None else 1
                 stamp = Stamp(number, tree_digest(room / "profile", check=stop.check))
                 write_archive(room / "profile", path, stamp=stamp, check=stop.check)

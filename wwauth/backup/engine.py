@@ -15,30 +15,29 @@ from .._files import make_private_dir, sweep_temporaries, temporary_sibling
 from .._names import check_session_name
 from .._store import check_archive, warn_of_readable_logins
 from .._threads import in_thread
-from ..errors import ConfigurationError, SessionCorrupted, SessionInUse, SessionNotFound, SnapshotFailed
+from ..errors import ConfigurationError, SessionCorrupted, SessionNotFound, SnapshotFailed
 from . import _place
 from ._fetch import Fetcher
 from ._io import sync_tree
+from ._kind import BrowserProfile, check_any, named
 from ._packed import PackedSession
 from ._plain import PlainSession
 from ._prune import prune
 from ._remote import Remote
 from ._room import removed
-from ._state import STATE_FILE, ProfileState, read_state, write_state
-from ._stored import Facts, chromium_version, delete_session, is_newer, look, plain_generation, recipients_digest
+from ._state import ProfileState, read_state, write_state
+from ._stored import Facts, delete_session, is_newer, look, plain_generation, recipients_digest
 from ._verify import Verifier
 from .archive import read_archive
 from .index import LONGEST_SESSION, MOST_GENERATIONS, Backend, split_pack_name
-from .layout import browser_lives, find_databases, find_sqlite, origin_directory
 from .reports import BackupReport, RestoreReport
-from .snapshot import take_snapshot
-from .validate import cut_tails, validate_profile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .._threads import Stop
     from ..abc import Lease, Store
+    from ._kind import Kind
     from ._stored import Plain, Saved
     from .index import Index, StoredGeneration
     from .reports import PruneReport, SnapshotReport, VerifyReport
@@ -65,6 +64,7 @@ class BackupEngine:
             restores. A restore reads either.
         generations: How many are kept in packs, from 1 on; of two and more, one shares no pack with the newest.
         origin: Like "https://web.whatsapp.com/": a profile without its databases is neither saved nor restored.
+        kind: What is backed up where it is not a browser's profile.
         work_dir: Where archives lie on their way; the profile's parent when None.
         backend: How the browser that opens a restored profile stores, "leveldb" or "sqlite": a backup of the other kind is
             refused, since the browser would delete it. None: as the profile that is there does, if one is.
@@ -88,6 +88,7 @@ class BackupEngine:
         archive: str = "packs",
         generations: int = 3,
         origin: str | None = None,
+        kind: Kind | None = None,
         work_dir: Path | None = None,
         backend: Backend | None = None,
         chromium: int | None = None,
@@ -100,8 +101,7 @@ class BackupEngine:
         check_generations(generations)
         if backend is not None and backend not in get_args(Backend):
             raise ConfigurationError(f"invalid backend {backend!r}: use 'leveldb', 'sqlite' or None")
-        if origin is not None:
-            origin_directory(origin)
+        self._kind = BrowserProfile(origin) if kind is None else kind
         self._session = check_session_name(session)
         if archive == "packs" and len(session) > LONGEST_SESSION:
             raise ConfigurationError(
@@ -110,7 +110,6 @@ class BackupEngine:
         if split_pack_name(session) is not None:
             raise ConfigurationError(f"invalid session {session!r}: packs have such names; end it otherwise")
         warn_of_readable_logins(store)
-        self._origin = origin
         self._work_dir = work_dir
         self._backend = backend
         self.chromium = chromium
@@ -214,7 +213,7 @@ class BackupEngine:
             await delete_session(self._remote, self._session, room, known=state.garbage, keep=keep)
             self._state = ProfileState()
             if user_data_dir is not None:
-                await asyncio.to_thread((user_data_dir / STATE_FILE).unlink, missing_ok=True)
+                await asyncio.to_thread(lambda: self._kind.state_path(user_data_dir).unlink(missing_ok=True))
 
     async def save(
         self,
@@ -241,10 +240,8 @@ class BackupEngine:
             try:
                 async with self._room(user_data_dir, work) as room:
                     state = await self._learn(user_data_dir)
-                    snapshot = await take_snapshot(
-                        user_data_dir, work / "profile", flush=flush, origin=self._origin, durable=False
-                    )
-                    chromium = await asyncio.to_thread(chromium_version, user_data_dir)
+                    snapshot = await self._kind.snapshot(user_data_dir, work / "profile", flush=flush)
+                    chromium = await asyncio.to_thread(self._kind.version, user_data_dir)
                     facts = Facts(snapshot.backend, chromium, recipients_digest(self._store), before_commit or _go_on)
                     form = self._plain or self._packed
                     saved = await form.save(work / "profile", room, state, facts)
@@ -272,8 +269,7 @@ class BackupEngine:
         """
         async with self._one_at_a_time:
             began = time.monotonic()
-            if await asyncio.to_thread(browser_lives, user_data_dir):
-                raise SessionInUse(f"{user_data_dir}: a browser has this profile open; close it before a restore")
+            await asyncio.to_thread(self._kind.refuse_used, user_data_dir)
             work = temporary_sibling(user_data_dir)
             async with self._room(user_data_dir, work) as room:
                 stored = await look(self._remote, self._session, room)
@@ -304,7 +300,7 @@ class BackupEngine:
             OSError: The disk has no room for a generation.
         """
         async with self._one_at_a_time, self._room(None) as room:
-            return await Verifier(self._remote, self._session, room, validate=self._check, look_into=look_into).run()
+            return await Verifier(self._remote, self._session, room, validate=self._check_any, look_into=look_into).run()
 
     async def prune(self, keep: int, *, dry_run: bool = False) -> PruneReport:
         """
@@ -326,7 +322,7 @@ class BackupEngine:
         """
         check_generations(keep)
         async with self._one_at_a_time, self._room(None) as room:
-            verifier = Verifier(self._remote, self._session, room, validate=self._check)
+            verifier = Verifier(self._remote, self._session, room, validate=self._check_any)
             self._packed.forget()
             return await prune(self._remote, self._session, room, keep=keep, dry_run=dry_run, verify=verifier.generation)
 
@@ -347,7 +343,7 @@ class BackupEngine:
             )
             return self._validate(target, state)
 
-        backend = self._backend or await asyncio.to_thread(_backend_of, user_data_dir)
+        backend = self._backend or await asyncio.to_thread(self._kind.backend, user_data_dir)
         fetcher = Fetcher(self._remote, self._session, room, validate=validate, backend=backend, chromium=self.chromium)
         got = await fetcher.fetch(index, work / "profile", wanted)
         # From here on it takes two renames: what is cancelled now is either not begun or done.
@@ -413,50 +409,54 @@ class BackupEngine:
         sweep_temporaries(user_data_dir.parent, name=user_data_dir.name)
         sweep_temporaries(self._work_dir or user_data_dir.parent, name=self._session)
         if user_data_dir.is_dir():
-            sweep_temporaries(user_data_dir, name=STATE_FILE)
-            for cut in cut_tails(user_data_dir):
-                _log.info("%s: %s", user_data_dir, cut)
+            sweep_temporaries(user_data_dir, name=self._kind.state_path(user_data_dir).name)
+            for note in self._kind.mend(user_data_dir):
+                _log.info("%s: %s", user_data_dir, note)
         self._profile = user_data_dir
-        self._state = read_state(user_data_dir, self._session) or ProfileState()
+        self._state = self._read_state(user_data_dir)
         self._packed.forget()
 
     async def _learn(self, user_data_dir: Path) -> ProfileState:
         """Return what the profile tells, which is read once."""
         self._profile = user_data_dir
         if self._state is None:
-            self._state = await asyncio.to_thread(read_state, user_data_dir, self._session) or ProfileState()
+            self._state = await asyncio.to_thread(self._read_state, user_data_dir)
         return self._state
+
+    def _read_state(self, user_data_dir: Path) -> ProfileState:
+        return read_state(self._kind.state_path(user_data_dir), self._session) or ProfileState()
 
     def _note(self, state: ProfileState) -> None:
         self._state = state
         if self._profile is None:
             return
+        path = self._kind.state_path(self._profile)
         try:
-            write_state(self._profile, self._session, state)
+            write_state(path, self._session, state)
         except OSError as exc:
             # A backup is committed all the same; the next process learns its number from the store.
-            _log.warning("%s/%s could not be written: %s", self._profile, STATE_FILE, exc)
+            _log.warning("%s could not be written: %s", path, exc)
 
     def _validate(self, target: Path, state: ProfileState) -> tuple[str, ...]:
         """Check an unpacked profile, and write down in it what it is."""
-        notes = self._check(target)
-        write_state(target, self._session, state)
+        try:
+            notes = self._kind.check(target)
+        except SessionCorrupted as exc:
+            raise named(exc, target, self._session) from exc
+        write_state(self._kind.state_path(target), self._session, state)
         sync_tree(target)
         return notes
 
-    def _check(self, target: Path) -> tuple[str, ...]:
-        """Check an unpacked profile; say what was mended in it."""
-        notes = cut_tails(target)
+    def _check_any(self, target: Path) -> tuple[str, ...]:
+        """Check an unpacked profile, or what else was backed up; say what was mended in it."""
         try:
-            validate_profile(target, origin=self._origin)
+            return check_any(target, self._kind)
         except SessionCorrupted as exc:
-            message = str(exc).replace(str(target), f"the archive of {self._session}")
-            raise SessionCorrupted(message) from exc
-        return notes
+            raise named(exc, target, self._session) from exc
 
     def _swap(self, work: Path, user_data_dir: Path) -> None:
         _place.swap_in(work / "profile", user_data_dir)
-        self._state = read_state(user_data_dir, self._session) or ProfileState()
+        self._state = self._read_state(user_data_dir)
 
     @asynccontextmanager
     async def _room(self, user_data_dir: Path | None, work: Path | None = None) -> AsyncIterator[Path]:
@@ -506,10 +506,3 @@ def check_generations(value: object) -> None:
 
 def _go_on() -> None:
     """Commit."""
-
-
-def _backend_of(user_data_dir: Path) -> Backend | None:
-    """Return how the browser of a profile stores; None: there is none that tells."""
-    if find_sqlite(user_data_dir):
-        return "sqlite"
-    return "leveldb" if find_databases(user_data_dir) else None

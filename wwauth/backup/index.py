@@ -21,7 +21,7 @@ LONGEST_SESSION = MAX_SESSION - 2 - WRITER_DIGITS - NUMBER_DIGITS
 # How many generations an index may list, and an engine may keep.
 MOST_GENERATIONS = 100
 
-Backend = Literal["leveldb", "sqlite"]
+Backend = Literal["leveldb", "sqlite", "baileys"]
 Kind = Literal["full", "incremental"]
 
 
@@ -91,7 +91,7 @@ class StoredGeneration:
         created: When it was committed, by the clock of its writer: to be shown, never to be compared. None for a
             plain zip.
         kind: "full": all its bytes lie in packs written with it; "incremental": some lie in earlier ones.
-        backend: How the browser stored: "leveldb" or "sqlite".
+        backend: How the browser stored: "leveldb" or "sqlite"; "baileys": it is an auth state's folder.
         chromium: The major version of the browser that wrote the profile, or None when that was not known.
         recipients: Digest of the public keys that its packs were encrypted for; None when they were not.
         content: Digest over names, sizes and bytes of all files; empty when another program wrote it.

@@ -21,7 +21,7 @@ from ..errors import SessionCorrupted
 from ._io import write_private
 from ._paths import HostileArchive, check_collisions, check_path, shown
 from ._zipread import Limits, read_directory, read_entry
-from .archive import holds_login
+from .archive import holds_login, is_auth_state_file
 from .index import (
     MOST_GENERATIONS,
     Backend,
@@ -263,8 +263,6 @@ def _since(model: _GarbageModel) -> datetime | None:
 
 def _resolve_file(file: _FileModel, packs: list[Pack], members: dict[tuple[int, str], tuple[int, str]]) -> StoredFile:
     check_path(file.path)
-    if not holds_login(file.path):
-        raise HostileArchive(f"{shown(file.path)} is no file of a login")
     segments = []
     for s in file.segments:
         if s.pack >= len(packs):
@@ -305,6 +303,9 @@ def _resolve_generation(model: _GenerationModel, files: list[StoredFile], checke
         raise HostileArchive(f"generation {model.number} has {len(model.files)} files, {_PROFILE_LIMITS.entries} are allowed")
     chosen = tuple(files[number] for number in model.files)
     paths = tuple(file.path for file in chosen)
+    fits = is_auth_state_file if model.backend == "baileys" else holds_login
+    if (stray := next((path for path in paths if not fits(path)), None)) is not None:
+        raise HostileArchive(f"{shown(stray)} is no file of a login")
     if paths not in checked:
         check_collisions(((path, False) for path in paths), _PROFILE_LIMITS.entries)
         checked.add(paths)

@@ -22,7 +22,7 @@ class SnapshotReport:
         quiet: Nothing was written meanwhile, so all databases are of one moment; else each is of a moment of its own,
         milliseconds apart.
         flushed: localStorage was seen to reach the disk before; False too when no flush was asked for.
-        backend: How the browser stores: "leveldb" or "sqlite".
+        backend: How the browser stores: "leveldb" or "sqlite"; "baileys": it is an auth state's folder.
         duration_s: Seconds, with the check of the copy.
     """
 
@@ -32,7 +32,7 @@ class SnapshotReport:
     attempts: int
     quiet: bool
     flushed: bool
-    backend: Literal["leveldb", "sqlite"]
+    backend: Literal["leveldb", "sqlite", "baileys"]
     duration_s: float
 
 

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 # Each with the module and the function, where these have another name.
 _COMMANDS = {
+    "authstate": "authstate",
     "backup": "backup",
     "demo": "demo",
     "export": "transfer.export_session",
@@ -50,8 +51,11 @@ class _Commands(TyperGroup):
             return None
         name, _, function = _COMMANDS[cmd_name].partition(".")
         module = importlib.import_module(f".{name}", __name__)
+        command = getattr(module, function or name)
+        if isinstance(command, typer.Typer):
+            return typer.main.get_command(command)
         single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(getattr(module, function or name))
+        single.command(cmd_name)(command)
         return typer.main.get_command(single)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]

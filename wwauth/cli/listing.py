@@ -106,9 +106,10 @@ def _show(session: StoredSession) -> None:
 
 def _row(session: StoredSession, generation: StoredGeneration) -> tuple[str, ...]:
     version = "-" if generation.chromium is None else f"Chromium {generation.chromium}"
+    browser = "none: an auth state" if generation.backend == "baileys" else f"{version}, {generation.backend}"
     created = generation.created or session.modified
     stored, total = megabytes(_stored(session, generation)), megabytes(generation.bytes_total)
-    return str(generation.number), generation.kind, age(created), stored, total, f"{version}, {generation.backend}"
+    return str(generation.number), generation.kind, age(created), stored, total, browser
 
 
 def _stored(session: StoredSession, generation: StoredGeneration) -> int:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from wwauth.abc import AuthStateStore
 from wwauth.authstate import BufferJSON, init_auth_creds, make_cacheable_signal_key_store
 from wwauth.errors import ConfigurationError, CredsCorrupted, MissingDependency, SessionClosed, SessionInUse
 
@@ -310,8 +311,10 @@ class AuthStateContract:
 
     @pytest.mark.asyncio
     async def test_a_session_has_one_holder(self, opened: Any) -> None:
-        """The second is refused until the first has closed."""
+        """The second is refused until the first has closed; a store without a `hold` of its own cannot tell."""
         state = await opened()
+        if type(state._store).hold is AuthStateStore.hold:
+            pytest.skip("this store has no hold(): two programs could work on one session, and lose its keys")
         with pytest.raises(SessionInUse):
             await opened(saved=False)
         await state.close()

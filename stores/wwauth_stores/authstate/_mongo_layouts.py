@@ -10,6 +10,7 @@ from wwauth.authstate.names import KNOWN_TYPES, file_name, record_of
 from wwauth.errors import CredsCorrupted
 
 from ._keys import record_key, record_name, type_prefix
+from ._peers_mongo import peers_creds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     Step = Callable[[str], AbstractAsyncContextManager[None]]
 
-# Which of the texts that look like a name are not: what stands between a session and its keys in one `_id`.
+_DOING = "look at how auth states are kept"
+
+# What a session's name has none of, and a collection's may.
 _NO_SESSION = re.compile(r"[^-_A-Za-z0-9]+")
 
 
@@ -49,7 +52,7 @@ class OwnLayout:
     """
     wwauth's own: many sessions, `{_id: "<session>/<type>/<id>", session: "<session>", data: "<BufferJSON text>"}`.
 
-    One session's records stand together in the index of `_id`, so that none of its steps slows with the number of sessions.
+    Records are found by `_id`, and those of one session by the index of `session`, so that no step slows with their number.
     """
 
     name = "wwauth"
@@ -65,7 +68,8 @@ class OwnLayout:
         return record_name(identifier.partition("/")[2])
 
     def all(self, session: str, kind: str | None) -> dict[str, Any]:
-        return _beginning(f"{session}/{'' if kind is None else type_prefix(kind)}")
+        # Either half is enough. Of another program's documents with such a field, none has such an `_id`.
+        return {"session": session, **_beginning(f"{session}/{'' if kind is None else type_prefix(kind)}")}
 
     def fields(self, session: str, text: str) -> dict[str, str]:
         return {"session": session, "data": text}
@@ -143,38 +147,35 @@ async def find_layout(collection: Any, wanted: str | None, step: Step, place: st
         CredsCorrupted: It is none of the layouts that can be used where it is, or it cannot be told which; the message names
             what was found, and what to do.
     """
-    doing = "look at how auth states are kept"
     label = _NO_SESSION.sub("_", collection.name).strip("_") or "auth"
-    async with step(doing):
-        first = await collection.find_one({}, sort=[("_id", 1)])
-        last = await collection.find_one({}, sort=[("_id", -1)])
-        # By its index there; elsewhere, any document.
+    async with step(_DOING):
+        some = await collection.find_one({})
+        # By its index, where there is one of wwauth's.
         other = await collection.find_one({"session": None}, {"_id": 1})
-    if first is None:
+    if some is None:
         return GuideLayout(label) if wanted == "guide" else OwnLayout()
-    ours = [_is_own(first), _is_own(last)]
-    if all(ours) and other is None:
+    ours = _is_own(some)
+    if ours and other is None:
         if wanted == "guide":
             raise _doubt(place, "auth states in wwauth's own layout, and layout='guide' was asked for", "say layout='wwauth'")
         return OwnLayout()
-    if any(ours):
+    if ours:
         raise _doubt(place, "auth states in wwauth's own layout and other documents beside them", _APART)
     if wanted == "wwauth":
-        raise _doubt(place, f"other documents than wwauth's own ({_shape(first)})", _APART)
+        raise _doubt(place, f"other documents than wwauth's own ({_shape(some)})", _APART)
     return await _guide(collection, wanted, label, step, place)
 
 
 _APART = "keep each in a collection of its own: move the ones that do not belong there, and delete nothing before that"
-_IMPORT = "import it into an empty collection (wwauth authstate import), it stays as it is"
+_IMPORT = "import it into an empty collection (wwauth authstate migrate --peer), it stays as it is"
 
 
 async def _guide(collection: Any, wanted: str | None, label: str, step: Step, place: str) -> GuideLayout:
-    from ._peers_mongo import peers_creds  # noqa: PLC0415 - loads the driver
-
-    async with step("look at how auth states are kept"):
+    async with step(_DOING):
         found = [document async for document in collection.find({"_id": {"$in": ["creds", "creds.json"]}})]
-        known = None if found else await peers_creds(collection)
         some = found[0] if found else await collection.find_one({})
+        fields = [field for field in ("data", "value") if isinstance(some.get(field), str)]
+        known = None if found and fields else await peers_creds(collection)
     if known is not None:
         raise _doubt(place, f"an auth state as {known} keeps it", _IMPORT)
     identifier = some["_id"] if isinstance(some["_id"], str) else ""
@@ -184,15 +185,14 @@ async def _guide(collection: Any, wanted: str | None, label: str, step: Step, pl
     if not found and wanted is None:
         cure = "restore the document 'creds' from a backup; they do not become a new login by themselves"
         raise _doubt(place, f"keys, but no credentials ({_shape(some)})", cure)
-    fields = [field for field in ("data", "value") if isinstance(some.get(field), str)]
     if len(found) > 1:
         raise _doubt(place, "credentials twice, as 'creds' and as 'creds.json'", _APART)
     if len(fields) != 1:
-        shape = "its text in both data and value" if fields else "no text in data or value"
-        raise _doubt(place, f"credentials with {shape} ({_shape(some)})", _IMPORT)
+        what = "its text in both data and value" if fields else "no text in data or value"
+        raise _doubt(place, f"a record with {what} ({_shape(some)})", "restore it from a backup, or move it elsewhere")
     field = fields[0]
     suffix = ".json" if identifier.endswith(".json") else ""
-    async with step("look at how auth states are kept"):
+    async with step(_DOING):
         odd = await collection.find_one(
             {
                 "$or": [

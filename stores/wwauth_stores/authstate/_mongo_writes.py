@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import suppress
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import DeleteOne, UpdateOne
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from .._lease import in_use, overtaken
-from .._mongo_leases import MongoLeases
+from .._mongo_leases import MongoLeases, free_for
 from .._mongoclient import safe_options
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Writes(MongoLeases):
     """
     The writes to one collection, and the leases that they are checked against, in a collection of their own beside it.
 
-    A replica set or a sharded cluster has transactions: the check of the fence and the changes are one. A single server has
+    A replica set or a sharded cluster has transactions: the check of the fence and the changes are one. One that its process
+    has left open, by dying, would keep the server's locks for a minute: the next holder ends it. A single server has
     none. There the changes are first noted in the lease's own document, in one update that checks the fence, and from then
     on they count: they are applied, and the note is removed. After a crash the next holder, or the next writer, applies what
     is noted. A change of one record needs no note: the fence is looked at before. What a single server cannot refuse is a
@@ -59,8 +61,47 @@ class Writes(MongoLeases):
         super().__init__(collection.database[f"{collection.name}.leases"].with_options(**safe_options()), step)
         self._collection = collection
         self._transactions: bool | None = None
+        # The driver's session of each login that is held, for one transaction at a time.
+        self._sessions: dict[str, Any] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._begun: dict[str, int] = {}
         self._unfinished: set[str] = set()
+
+    async def claim(self, session: str, holder: str, ttl: float) -> int:
+        """Take the lease and return its fence, when what its last holder has left open was ended; raises `in_use`."""
+        doing = f"take the lease on session {session!r}"
+        async with self._step(doing):
+            free = await self._leases.find_one(free_for(session, holder))
+            if free is not None and "transactions" in free:
+                # Another user's may not be ended: then the server does it, in its own time.
+                with suppress(OperationFailure):
+                    await self._collection.database.client.admin.command("killSessions", [free["transactions"]])
+        if free is None and (now := await self.holder(session, doing)) not in {None, holder}:
+            # A write, which would tell the same, may have to wait for such a transaction.
+            raise in_use(session, str(now))
+        return await super().claim(session, holder, ttl)
+
+    async def release(self, session: str, fence: int) -> None:
+        """End it, where the fence is the newest one."""
+        change = {"$set": {"holder": None}, "$unset": {"transactions": ""}}
+        async with self._step(f"release the lease on session {session!r}"):
+            await self._leases.update_one({"_id": session, "fence": fence}, change)
+
+    async def begin(self, owner: str, fence: int, doing: str) -> None:
+        """Prepare for the writes of a holder, and apply what one that died has noted."""
+        await self.replay(owner, doing)
+        if await self._has_transactions(doing):
+            async with self._step(doing):
+                session = self._sessions[owner] = await self._new_session()
+                self._turns[owner] = asyncio.Lock()
+                await self._leases.update_one({"_id": owner, "fence": fence}, {"$set": {"transactions": session.session_id}})
+
+    async def end(self, owner: str) -> None:
+        """Forget what is known of a session that is held no more."""
+        self._begun.pop(owner, None)
+        self._unfinished.discard(owner)
+        if (session := self._sessions.pop(owner, None)) is not None:
+            await session.end_session()
 
     async def change(self, owner: str, changes: Sequence[Change], fence: int | None, doing: str) -> None:
         """Apply changes; `LeaseLost`: the fence is not the newest one."""
@@ -118,11 +159,6 @@ class Writes(MongoLeases):
         """Return a number that grows with each write of this process that others could see a part of."""
         return self._begun.get(owner, 0)
 
-    def forget(self, owner: str) -> None:
-        """Forget what is known of a session that is held no more."""
-        self._begun.pop(owner, None)
-        self._unfinished.discard(owner)
-
     async def _has_transactions(self, doing: str) -> bool:
         if self._transactions is None:
             async with self._step(doing):
@@ -145,10 +181,17 @@ class Writes(MongoLeases):
         safe = safe_options()
         del safe["codec_options"]
         async with self._step(doing):
-            begun = self._collection.database.client.start_session()
-            # Motor's is awaited, pymongo's is not.
-            async with await begun if isawaitable(begun) else begun as session:
-                await session.with_transaction(body, **safe)
+            if owner in self._sessions:
+                async with self._turns[owner]:
+                    await self._sessions[owner].with_transaction(body, **safe)
+            else:
+                async with await self._new_session() as session:
+                    await session.with_transaction(body, **safe)
+
+    async def _new_session(self) -> Any:
+        begun = self._collection.database.client.start_session()
+        # Motor's is awaited, pymongo's is not.
+        return await begun if isawaitable(begun) else begun
 
     async def _apply(self, changes: Sequence[Change], session: Any = None) -> None:
         # Each is the only one on its document: their order is nothing to them.

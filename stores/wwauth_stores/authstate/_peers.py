@@ -60,6 +60,8 @@ class PeerState:
         """
         Iterate over all records, with the text that Baileys itself would have written of each.
 
+        Only the order of fields may be another one, where the program's database has lost it: that means nothing to Baileys.
+
         Raises:
             CredsCorrupted: The credentials cannot be read.
             StoreError: The database failed.
@@ -83,7 +85,7 @@ class PeerState:
             if isinstance(value, Mapping) and name.type in _STRINGS | _LISTS:
                 doubts[
                     f"{{}} of the type {name.type} were kept in pieces and put together; pieces that were removed later may "
-                    f"still be among them"
+                    f"still be there"
                 ] += 1
             yield name, text
         self.problems += [doubt.format(count) for doubt, count in doubts.items()]

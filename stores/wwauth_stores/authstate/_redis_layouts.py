@@ -149,8 +149,8 @@ async def find_layout(client: Any, session: str, own: OwnKeys, peer: PeerKeys, s
         return peer
     if not mine and (key := await _elsewhere(client, session, step, doing)) is not None:
         raise CredsCorrupted(
-            f"{place} has session {session!r} in another program's layout ({key!r}): import it (wwauth authstate import) with "
-            f"layout='wwauth', it stays as it is"
+            f"{place} has session {session!r} in another program's layout ({key!r}): import it into another database (wwauth "
+            f"authstate migrate --peer), it stays as it is"
         )
     return own
 

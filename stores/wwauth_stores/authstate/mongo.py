@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ._mongo_layouts import Layout
     from ._mongo_writes import Noted, Writes
+    from ._peers import PeerState
 
 __all__ = ["MongoAuthStateStore", "mongo_auth_state_store"]
 
@@ -53,12 +54,13 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
     `layout="guide"` is that of the common Node programs, `{_id: "creds" or "<type>-<id>", data}`: the collection is one
     login, whatever name it is asked for by, and the Node program can go on using it, though not at the same time. Its
     variants are found out and kept to: the text in a field `value`, and names as `useMultiFileAuthState` calls its files.
-    With `layout=None` an existing collection tells, at the first use, and an empty one becomes "wwauth".
+    With `layout=None` an existing collection tells, at the first use, and an empty one becomes "wwauth": where a Node program
+    is to go on after a logout, say "guide".
 
     A collection that is none of these for sure is never written to, and never becomes a new login: `CredsCorrupted` says what
     was found. That includes what can be imported, and not be used in place: several logins apart by a prefix of `_id`
     (`<session>:creds`) or by a field (`{sessionId, id, data}`), names in a field (`{fileName, data}`), and the documents of
-    use-mongo-file-auth-state, mongo-baileys, multi-mongo and Keyv (`wwauth_stores.authstate.peers`).
+    use-mongo-file-auth-state, mongo-baileys, multi-mongo and Keyv: `peers()` reads them.
 
     **What a write promises.** It is acknowledged by a majority, from its journals. On a replica set or a sharded cluster it
     is one transaction with the check of the hold. A single server has no transactions: the changes are noted in one update
@@ -100,6 +102,7 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
         self._finding = asyncio.Lock()
         self._writes: Writes = self._made()
         self._fences: dict[str, int] = {}
+        self._indexed = False
 
     async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
         """
@@ -137,6 +140,11 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
         layout = await self._found()
         if not changes:
             return
+        if layout.name == "wwauth" and not self._indexed:
+            # For the list of sessions, and for a look at whether other documents are among them.
+            async with self._step(doing):
+                await self._collection.create_index([("session", 1)])
+            self._indexed = True
         owner = layout.owner(session)
         prepared = [
             (layout.id(session, name), None if text is None else layout.fields(session, text)) for name, text in changes.items()
@@ -216,13 +224,24 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
         doing = f"hold session {check_session_name(session)!r}"
         owner = (await self._found()).owner(session)
         async with holding(self._writes, owner) as fence:
-            await self._writes.replay(owner, doing)
-            self._fences[owner] = fence
             try:
+                await self._writes.begin(owner, fence, doing)
+                self._fences[owner] = fence
                 yield
             finally:
-                del self._fences[owner]
-                self._writes.forget(owner)
+                self._fences.pop(owner, None)
+                await self._writes.end(owner)
+
+    async def peers(self) -> list[PeerState]:
+        """
+        Return the logins that other programs keep in the collection, in whatever way; each has `records()` to import.
+
+        Raises:
+            StoreUnavailable, StoreDenied: The server does not answer.
+        """
+        from ._peers_mongo import mongo_peers  # noqa: PLC0415 - needed for imports alone
+
+        return await mongo_peers(self._collection, self._step)
 
     async def _noted(self, owner: str, doing: str) -> Noted | None:
         return await self._writes.not_applied(owner, held=owner in self._fences, doing=doing)
@@ -233,11 +252,7 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
 
         async with self._finding:
             if self._layout is None:
-                found = await find_layout(self._collection, self._wanted, self._step, self._place)
-                if found.name == "wwauth":
-                    async with self._step("prepare the collection"):
-                        await self._collection.create_index([("session", 1)])
-                self._layout = found
+                self._layout = await find_layout(self._collection, self._wanted, self._step, self._place)
             return self._layout
 
     async def _documents(self, which: dict[str, Any], doing: str) -> AsyncGenerator[dict[str, Any], None]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from wwauth.abc import RecordName
 
+    from ._peers import PeerState
+
 __all__ = ["RedisAuthStateStore", "redis_auth_state_store"]
 
 _log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
     **Layouts.** wwauth's own is `wwauth:auth:{<session>}` with the fields "<type>/<id>". The hash of baileys-redis-auth,
     `<session>:auth`, is found and used where it is, and the Node program can go on using it, though not at the same time. A
     session that lies in another program's plain keys (`<session>:creds`, or with a prefix, or Keyv's) raises
-    `CredsCorrupted`, which says to import it: it never becomes a new login.
+    `CredsCorrupted`, which says to import it: it never becomes a new login. `peers()` reads all of them.
 
     Holds last for 30 s by the server's clock and are renewed every 10 s; from a process of this machine that has died a hold
     is taken over at once. All keys of a session are on one node of a cluster.
@@ -214,6 +216,19 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
             finally:
                 del self._fences[session]
                 self._layouts.pop(session, None)
+
+    async def peers(self) -> list[PeerState]:
+        """
+        Return the logins that other programs keep in the database, in whatever way; each has `records()` to import.
+
+        The server's keys are gone through, all of them.
+
+        Raises:
+            StoreUnavailable, StoreDenied: The server does not answer.
+        """
+        from ._peers_redis import redis_peers  # noqa: PLC0415 - needed for imports alone
+
+        return await redis_peers(self._client, self._step)
 
     async def _found(self, session: str) -> Layout:
         """Return how a session lies, or will; nothing of it is read or written before that is known."""

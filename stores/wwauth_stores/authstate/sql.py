@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from wwauth.errors import StoreError
 
+    from ._peers import PeerState
+
 __all__ = ["SQLAuthStateStore", "sql_auth_state_store"]
 
 # For how many seconds a step may take: to connect, a statement.
@@ -197,6 +199,18 @@ class SQLAuthStateStore(AuthStateStore):
                 yield
             finally:
                 del self._fences[name]
+
+    async def peers(self) -> list[PeerState]:
+        """
+        Return the logins that other programs keep in the database; each has `records()` to import.
+
+        Raises:
+            CredsCorrupted: Their tables are not those of one program for sure.
+            StoreUnavailable, StoreDenied: The database cannot be read.
+        """
+        from ._peers_sql import sql_peers  # noqa: PLC0415 - needed for imports alone
+
+        return await sql_peers(self)
 
     async def close(self) -> None:
         """Close the engine that was opened here, when no other store uses it; idempotent. It is not to be used afterwards."""

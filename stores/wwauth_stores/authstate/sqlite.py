@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from wwauth._threads import Stop
 
+    from ._peers import PeerState
+
 _T = TypeVar("_T")
 
 # A page of `records` and `list_sessions`, in rows.
@@ -47,6 +49,11 @@ ON CONFLICT (session_id, type, id) DO UPDATE SET value = excluded.value
 """
 
 _DROP = "DELETE FROM wwauth_auth_keys WHERE session_id = ? AND type = ? AND id = ?"
+
+_ONE = """
+SELECT value FROM wwauth_auth_keys
+WHERE session_id = (SELECT id FROM wwauth_auth_sessions WHERE name = ?) AND type = ? AND id = ?
+"""
 
 _ALL = """
 SELECT type, id, value FROM wwauth_auth_keys
@@ -187,6 +194,18 @@ class SQLiteAuthStateStore(AuthStateStore):
         finally:
             lock.release()
 
+    async def peers(self) -> list[PeerState]:
+        """
+        Return the logins that other programs keep in the database; each has `records()` to import.
+
+        Raises:
+            CredsCorrupted: Their tables are not those of one program for sure.
+            StoreUnavailable, StoreDenied: The database cannot be read.
+        """
+        from ._peers_sql import sql_peers  # noqa: PLC0415 - needed for imports alone
+
+        return await sql_peers(self)
+
     async def close(self) -> None:
         """End the threads, when no other store of this process uses the file; idempotent. It is not to be used afterwards."""
         self._closed = True
@@ -219,6 +238,11 @@ class SQLiteAuthStateStore(AuthStateStore):
 
 
 def _read(connection: sqlite3.Connection, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
+    if len(names) == 1 and CREDS not in names:
+        # What is asked for most: one statement does it.
+        (name,) = names
+        row = connection.execute(_ONE, (session, *name)).fetchone()
+        return {} if row is None else {name: row[0]}
     found: dict[RecordName, str] = {}
     # One moment for all of the statements.
     connection.execute("BEGIN")

@@ -1,0 +1,114 @@
+"""A folder of Baileys' files that appears whole or not at all, and what is known of folders that are there."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from .._disk import store_errors
+from .._files import PRIVATE_FILE, make_private_dir, remove_tree, sync_dir, temporary_sibling
+from .._threads import in_thread
+from ..abc import CREDS
+from ..errors import ConfigurationError, StoreUnavailable
+from ._findings import label
+from ._streams import digest
+from .folder import _LOCK
+from .names import file_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+    from typing import Self
+
+    from ..abc import RecordName
+    from .folder import FolderAuthStateStore
+
+
+class NewFolder:
+    """
+    Writes records beside the place of a folder, in the order of their coming, and the credentials last.
+
+    Methods block, and are called from a thread, one at a time.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._building = temporary_sibling(target)
+        self._names: dict[str, RecordName] = {}
+        self._digests: dict[str, bytes] = {}
+        self._creds: str | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def beside(cls, target: Path) -> AsyncIterator[Self]:
+        """Make one; what is not finished is gone at the end."""
+        new = cls(target)
+        try:
+            with store_errors(f"write beside {target}"):
+                await in_thread(lambda _: make_private_dir(new._building))
+            yield new
+        finally:
+            await in_thread(lambda _: remove_tree(new._building))
+
+    def add(self, records: Mapping[RecordName, str]) -> None:
+        """Write records; `ConfigurationError`: two of them have one file."""
+        for name, text in records.items():
+            file = file_name(name)
+            other = self._names.setdefault(file, name)
+            if other != name:
+                raise self._collision(file, other, name)
+            if name == CREDS:
+                self._creds = text
+            else:
+                self._write(file, name, text)
+
+    def finish(self) -> None:
+        """Write the credentials, flush and read back everything, and put the folder into its place."""
+        if self._creds is not None:
+            self._write(file_name(CREDS), CREDS, self._creds)
+        from ..backup._io import sync_tree  # noqa: PLC0415 - whoever exports nothing needs none of it
+
+        sync_tree(self._building)
+        for file, written in self._digests.items():
+            if digest((self._building / file).read_bytes()) != written:
+                raise StoreUnavailable(f"the disk did not keep {file} as it was written: look after the disk")
+        self._swap()
+        sync_dir(self._target.parent)
+
+    def _write(self, file: str, name: RecordName, text: str) -> None:
+        data = text.encode()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            fd = os.open(self._building / file, flags, PRIVATE_FILE)
+        except FileExistsError:
+            # A file system that does not tell cases apart.
+            other = next(known for known in self._names if known != file and known.lower() == file.lower())
+            raise self._collision(file, self._names[other], name) from None
+        with os.fdopen(fd, "wb") as opened:
+            opened.write(data)
+        self._digests[file] = digest(data)
+
+    def _swap(self) -> None:
+        aside = temporary_sibling(self._target)
+        there = self._target.exists()
+        if there:
+            self._target.rename(aside)
+        try:
+            self._building.rename(self._target)
+        except OSError:
+            if there:
+                aside.rename(self._target)
+            raise
+        remove_tree(aside)
+
+    def _collision(self, file: str, one: RecordName, other: RecordName) -> ConfigurationError:
+        return ConfigurationError(
+            f"{label(one)!r:.80} and {label(other)!r:.80} have one file name, {file!r:.80}: a folder would keep the last one "
+            f"alone, so nothing was written to {self._target}; keep this session in a database"
+        )
+
+
+def is_wwauths(store: FolderAuthStateStore) -> bool:
+    """Tell whether wwauth has ever opened this folder, so that there is a lock, and perhaps a journal to be made good."""
+    return (store._folder / f".{_LOCK}.lock").exists()
