@@ -1,7 +1,7 @@
 """
 A random walk of many tasks over one login: what returned is there, nothing is half, and the caches never know better.
 
-WWAUTH_WALK_ROUNDS is how many rounds there are on each store (6), WWAUTH_WALK_SEED is where to begin (1).
+WWAUTH_WALK_ROUNDS is how many rounds there are on each store (4), WWAUTH_WALK_SEED is where to begin (1).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from wwauth.abc import RecordName
 
-ROUNDS = int(os.environ.get("WWAUTH_WALK_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("WWAUTH_WALK_ROUNDS", "4"))
 SEED = int(os.environ.get("WWAUTH_WALK_SEED", "1"))
 WORKERS = 6
 STEPS = 25
