@@ -219,6 +219,7 @@ def _named(data: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[RecordName, 
         raise ConfigurationError(f"invalid data of type {type(data).__name__}: use a mapping, {{type: {{id: value}}}}")
     for type_, values in data.items():
         if not isinstance(values, Mapping):
-            raise ConfigurationError(f"invalid values of {_shown(type_)} ({type(values).__name__}): use {{id: value}}")
+            what = f"{_shown(type_)} ({type(values).__name__})"
+            raise ConfigurationError(f"invalid values of {what}: use a mapping, {{id: value}}")
         for id_ in _ids(type_, values):
             yield RecordName(type_, canonical(type_, id_)), values[id_]
