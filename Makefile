@@ -16,7 +16,7 @@ help:
 	@echo 'make test    the test suite'
 	@echo 'make servers the real servers that the tests of the stores run against (Debian packages; a few from pip)'
 	@echo 'make check   ruff, mypy --strict for Linux, Windows and macOS, packaging'
-	@echo 'make bench   the benchmarks, side by side with whatsapp-web.js'
+	@echo 'make bench   the benchmarks, side by side with whatsapp-web.js and Baileys'
 	@echo 'make soak    the long tests'
 	@echo 'make clean   remove what the other targets made'
 
@@ -44,7 +44,8 @@ bench: chromium tests/interop/node_modules
 
 soak: chromium tests/interop/node_modules
 	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults/test_backup_faults.py tests/unit/test_generations_walk.py \
-		tests/unit/test_hostile_mutations.py tests/browser/test_handlers.py tests/browser/test_restarts.py tests/browser/test_example_strategies.py $(PYTEST_ARGS)
+		tests/unit/test_hostile_mutations.py tests/browser/test_handlers.py tests/browser/test_restarts.py \
+		tests/browser/test_example_strategies.py $(PYTEST_ARGS)
 
 chromium: $(INSTALLED)
 	@$(PYTHON) scripts/prepare.py chromium
