@@ -17,7 +17,7 @@ import pytest
 from wwauth.authstate import BufferJSON, FolderAuthStateStore, use_auth_state, use_multi_file_auth_state
 from wwauth.authstate import _journal as journal_module
 from wwauth.authstate.names import KNOWN_TYPES
-from wwauth.errors import ConfigurationError, CredsCorrupted, SessionInUse
+from wwauth.errors import ConfigurationError, CredsCorrupted, SessionInUse, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +119,26 @@ async def test_the_last_good_copy_is_brought_back_when_asked_for(torn: bytes | N
     assert creds.read_bytes() == good
     aside = [path.read_bytes() for path in folder.glob("creds.json.corrupt*")]
     assert aside == ([] if torn is None else [torn])
+
+
+async def test_a_good_copy_without_credentials_is_never_a_new_identity(tmp_path: Path) -> None:
+    folder = tmp_path / "auth"
+    state, save_creds = await use_multi_file_auth_state(folder)
+    await save_creds()
+    await state.close()
+    (folder / "creds.json").unlink()
+    with pytest.raises(CredsCorrupted, match="recover=True"):
+        await use_multi_file_auth_state(folder)
+    again, _ = await use_multi_file_auth_state(folder, recover=True)
+    assert again.creds == state.creds
+    await again.close()
+
+
+async def test_a_link_that_leads_nowhere_is_never_a_new_identity(tmp_path: Path) -> None:
+    (tmp_path / "auth").mkdir()
+    (tmp_path / "auth" / "creds.json").symlink_to(tmp_path / "volume" / "creds.json")
+    with pytest.raises(StoreUnavailable, match="mount"):
+        await use_multi_file_auth_state(tmp_path / "auth")
 
 
 async def test_what_baileys_wrote_last_is_the_good_copy(copy: Callable[[str], Path]) -> None:

@@ -28,7 +28,7 @@ from .._lock import LoginLock
 from .._names import is_session_name
 from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
-from ..errors import CredsCorrupted, SessionNotFound
+from ..errors import CredsCorrupted, SessionNotFound, StoreUnavailable
 from ._journal import Journal
 from .bufferjson import BufferJSON
 from .creds import check_creds
@@ -88,6 +88,7 @@ async def use_multi_file_auth_state(
     # As `list_sessions` calls it, where that can be a session's name.
     session = store._folder.name if is_session_name(store._folder.name) else "folder"
     try:
+        await store.check_creds_are_not_lost()
         return await open_state(store, session, owned=True)
     except CredsCorrupted as error:
         good = await store.good_copy()
@@ -183,6 +184,16 @@ class FolderAuthStateStore(AuthStateStore):
     async def good_copy(self) -> str | None:
         """Return the newest good copy of the credentials, or None."""
         return await self._in_thread("read", self._good_copy)
+
+    async def check_creds_are_not_lost(self) -> None:
+        """
+        Tell credentials that are gone from those that never were.
+
+        Raises:
+            CredsCorrupted: creds.json is gone, and a good copy of it is there.
+            StoreUnavailable: creds.json is a link that leads nowhere, to a volume that is not mounted for one.
+        """
+        await self._in_thread("open", self._check_creds)
 
     async def recover(self) -> None:
         """
@@ -363,6 +374,15 @@ class FolderAuthStateStore(AuthStateStore):
 
     def _good_copy(self) -> str | None:
         return _good(self._folder / _GOOD_COPY)
+
+    def _check_creds(self) -> None:
+        creds = self._folder / _CREDS_FILE
+        if creds.exists() or (self._folder / _LOGGED_OUT).exists():
+            return
+        if creds.is_symlink():
+            raise StoreUnavailable(f"cannot open {creds}: it is a link that leads nowhere; mount what it leads to")
+        if self._good_copy() is not None:
+            raise CredsCorrupted(f"{creds.name} is gone, and a good copy of it is there")
 
     def _keep_good_copy(self) -> None:
         """See that the good copy is what creds.json holds, which Baileys may have written since."""

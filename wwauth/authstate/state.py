@@ -36,7 +36,6 @@ class AuthenticationState:
     It is the session's one holder until `close()` or `logout()`, and belongs to the event loop in which it was made.
 
     Attributes:
-        creds: The credentials, a dict under Baileys' names; bytes are bytes. Change it in place, then `save_creds()`.
         keys: The signal keys.
         session: The session's name.
     """
@@ -45,7 +44,7 @@ class AuthenticationState:
         self, store: AuthStateStore, session: str, *, creds: AuthenticationCreds, saved: str | None, held: AsyncExitStack
     ) -> None:
         self.session = session
-        self.creds = creds
+        self._creds = creds
         self._store = store
         self._saver = _Saver(store, session, creds, saved)
         self._transactions = Transactions()
@@ -67,6 +66,11 @@ class AuthenticationState:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def creds(self) -> AuthenticationCreds:
+        """The credentials, a dict under Baileys' names; bytes are bytes. Change it in place, then `save_creds()`."""
+        return self._creds
 
     async def save_creds(self, *_: object) -> None:
         """
@@ -126,7 +130,8 @@ class AuthenticationState:
             if not self._saver.closed:
                 self._saver.check()
             await self._end()
-            await self._store.delete(session=self.session)
+            with plugin_errors(f"delete the session {self.session!r}"):
+                await self._store.delete(session=self.session)
             self._logged_out = True
             await self._give_back()
 
