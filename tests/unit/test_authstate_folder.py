@@ -333,6 +333,32 @@ async def test_a_logout_that_a_crash_cut_short_is_finished(tmp_path: Path) -> No
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+async def test_a_login_that_baileys_made_after_a_logout_was_cut_short_is_kept(copy: Callable[[str], Path]) -> None:
+    folder = copy("03-full")
+    (folder / ".wwauth-logged-out").write_text("the login before")
+    before = files(folder)
+    state, _ = await use_multi_file_auth_state(folder)
+    await state.close()
+    assert files(folder) == before
+    assert not (folder / ".wwauth-logged-out").exists()
+
+
+async def test_a_logout_whose_mark_alone_was_written_is_finished(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy("03-full")
+    state, _ = await use_multi_file_auth_state(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "the disk fails")))
+        with pytest.raises(StoreUnavailable):
+            await state.logout()
+    await state.close()
+    assert (folder / "creds.json").exists()
+    state, _ = await use_multi_file_auth_state(folder)
+    assert await state.keys.get("pre-key", ["1"]) == {}
+    await state.close()
+
+
 async def test_logout_leaves_what_is_not_of_the_login(copy: Callable[[str], Path]) -> None:
     folder = copy("03-full")
     (folder / "baileys_store.json").write_text("{}")

@@ -102,7 +102,7 @@ class Journal:
 
     def note(self, name: str, data: bytes | None) -> None:
         """Take note of what a file holds that was written past the journal."""
-        self._digests[name] = None if data is None else _digest(data)
+        self._digests[name] = None if data is None else digest(data)
 
     def is_behind(self, name: str) -> bool:
         """Tell whether the journal has a file that may not be on the disk as it stands in the folder."""
@@ -182,7 +182,7 @@ class Journal:
             for name, (before, text) in batch.items():
                 data = None if text is None else text.encode()
                 # Also what was there before a later batch: credentials that are saved alone are in no line.
-                known.setdefault(name, set()).update({before, None if data is None else _digest(data)})
+                known.setdefault(name, set()).update({before, None if data is None else digest(data)})
                 if pending:
                     wanted[name] = data
                 else:
@@ -195,7 +195,7 @@ class Journal:
         if there == data:
             return False
         # Credentials are flushed before they get their place: whoever tore them, no crash of the machine did.
-        if there is not None and _digest(there) not in known and (name == _CREDS_FILE or _is_whole(there)):
+        if there is not None and digest(there) not in known and (name == _CREDS_FILE or _is_whole(there)):
             _log.info("%s was changed by another program after a crash, and is left as it is", path)
             return False
         if data is None:
@@ -237,7 +237,8 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """Return what tells a file's contents apart."""
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 

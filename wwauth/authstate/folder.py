@@ -29,7 +29,7 @@ from .._names import is_session_name
 from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import CredsCorrupted, SessionNotFound, StoreUnavailable
-from ._journal import Journal
+from ._journal import Journal, digest
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .names import file_name, record_of
@@ -231,7 +231,7 @@ class FolderAuthStateStore(AuthStateStore):
         try:
             self._journal = Journal(self._folder)
             self._deleted = False
-            if (self._folder / _LOGGED_OUT).exists():
+            if self._was_logged_out():
                 self._log_out()
             self._close_to_others()
             sweep_temporaries(self._folder)
@@ -361,7 +361,7 @@ class FolderAuthStateStore(AuthStateStore):
     def _log_out(self) -> None:
         # From the mark on the login is gone; Baileys, which does not know it, sees that as soon as creds.json is.
         with replacing(self._folder / _LOGGED_OUT) as temporary:
-            temporary.touch()
+            temporary.write_text(self._creds_digest(), "ascii")
         for path in (self._folder / _CREDS_FILE, self._folder / _GOOD_COPY):
             path.unlink(missing_ok=True)
         for name in self._names(None):
@@ -371,6 +371,24 @@ class FolderAuthStateStore(AuthStateStore):
         sync_dir(self._folder)
         (self._folder / _LOGGED_OUT).unlink()
         self._deleted = True
+
+    def _was_logged_out(self) -> bool:
+        """Tell whether a logout that a crash cut short is to be finished: the login of its mark is there, or none."""
+        try:
+            mark = (self._folder / _LOGGED_OUT).read_text("ascii")
+        except FileNotFoundError:
+            return False
+        if self._creds_digest() in {"", mark}:
+            return True
+        # Baileys has linked the device anew since.
+        (self._folder / _LOGGED_OUT).unlink()
+        return False
+
+    def _creds_digest(self) -> str:
+        try:
+            return digest((self._folder / _CREDS_FILE).read_bytes())
+        except FileNotFoundError:
+            return ""
 
     def _good_copy(self) -> str | None:
         return _good(self._folder / _GOOD_COPY)
