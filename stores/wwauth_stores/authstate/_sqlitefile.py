@@ -6,17 +6,23 @@ import os
 import sqlite3
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wwauth._disk import store_errors
 from wwauth._files import PRIVATE_FILE, make_private_dir, sweep_temporaries, sync_dir, temporary_sibling
-from wwauth.errors import CredsCorrupted, StoreUnavailable
+from wwauth.errors import CredsCorrupted, SessionCorrupted, StoreError, StoreUnavailable, WWAuthError
 
-from .._sqlite import DatabaseFile
+from .._driver import CURES
+from .._sqlite import DatabaseFile, sqlite_code
 from ._sqliteschema import upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from pathlib import Path
+
+_T = TypeVar("_T")
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 # What a process that was killed while it made a database left is swept away after so many seconds.
 _STALE = 60
@@ -100,3 +106,20 @@ def _link(source: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(target) from None
         source.rename(target)
+
+
+async def answered(work: Awaitable[_T], path: Path, doing: str, *, damaged: type[SessionCorrupted] = CredsCorrupted) -> _T:
+    """Await work on a database, and know SQLite's errors; `doing` completes "cannot"."""
+    try:
+        return await work
+    except WWAuthError:
+        raise
+    except Exception as error:
+        # What is no error of SQLite's may show a value.
+        what = error if isinstance(error, sqlite3.Error) else type(error).__name__
+        if sqlite_code(error) in _DAMAGED:
+            raise damaged(
+                f"cannot {doing}: the database {path} is damaged ({what}); its bytes stay, bring back a copy of it"
+            ) from error
+        kind = DatabaseFile(path).meaning(error) or StoreError
+        raise kind(f"cannot {doing} in {path}: {what}; {CURES[kind]}") from error

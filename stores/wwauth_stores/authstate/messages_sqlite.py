@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wwauth._messages import MessageBackend, MessageRow, RowKey
-from wwauth.errors import SessionCorrupted, StoreError, WWAuthError
+from wwauth.errors import SessionCorrupted
 
-from .._driver import CURES
-from .._sqlite import DatabaseFile, sqlite_code
+from ._sqlitefile import answered
 from ._sqlitethreads import SharedDatabase
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Awaitable, Sequence
     from pathlib import Path
 
 _T = TypeVar("_T")
 
 _TIMEOUT = 30.0
-
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 # What a path ends with that is a database; any other one that is no file is a login's folder.
 _ENDINGS = {".db", ".sqlite", ".sqlite3"}
@@ -131,18 +128,7 @@ class SQLiteMessageBackend(MessageBackend):
         return self._database
 
     async def _done(self, doing: str, work: Awaitable[_T]) -> _T:
-        """Await work, and know SQLite's errors; `doing` completes "cannot"."""
-        try:
-            return await work
-        except WWAuthError:
-            raise
-        except Exception as error:
-            if sqlite_code(error) in _DAMAGED:
-                raise SessionCorrupted(
-                    f"cannot {doing}: the database {self._path} is damaged; nothing was changed, bring back a copy of it"
-                ) from error
-            kind = DatabaseFile(self._path).meaning(error) or StoreError
-            raise kind(f"cannot {doing} in {self._path}: {type(error).__name__}; {CURES[kind]}") from error
+        return await answered(work, self._path, doing, damaged=SessionCorrupted)
 
 
 def _put(connection: sqlite3.Connection, values: Sequence[Sequence[object]]) -> None:

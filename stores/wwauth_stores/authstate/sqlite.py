@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,14 +13,15 @@ from wwauth._lock import LoginLock
 from wwauth._names import check_session_name
 from wwauth._threads import in_thread
 from wwauth.abc import CREDS, AuthStateStore, RecordName
-from wwauth.errors import ConfigurationError, CredsCorrupted, StoreError, WWAuthError
+from wwauth.errors import ConfigurationError
 
-from .._driver import CURES, check_timeout
-from .._sqlite import DatabaseFile, sqlite_code
+from .._driver import check_timeout
+from ._sqlitefile import answered
 from ._sqliteschema import now
 from ._sqlitethreads import SharedDatabase
 
 if TYPE_CHECKING:
+    import sqlite3
     import os
     from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping, Sequence
     from types import TracebackType
@@ -38,8 +38,6 @@ _PAGE = 500
 
 # How many ids a statement asks for.
 _IDS = 512
-
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _NEW = "INSERT INTO wwauth_auth_sessions (name, created, updated) VALUES (?, ?, ?)"
 
@@ -221,20 +219,7 @@ class SQLiteAuthStateStore(AuthStateStore):
         return self._database
 
     async def _done(self, doing: str, work: Awaitable[_T]) -> _T:
-        """Await work, and know SQLite's errors; `doing` completes "cannot"."""
-        try:
-            return await work
-        except WWAuthError:
-            raise
-        except Exception as error:
-            if sqlite_code(error) in _DAMAGED:
-                raise CredsCorrupted(
-                    f"cannot {doing}: the database {self.path} is damaged ({error}); its bytes stay, bring back a copy of it"
-                ) from error
-            kind = DatabaseFile(self.path).meaning(error) or StoreError
-            # What is no error of SQLite's may show a value.
-            what = error if isinstance(error, sqlite3.Error) else type(error).__name__
-            raise kind(f"cannot {doing} in {self.path}: {what}; {CURES[kind]}") from error
+        return await answered(work, self.path, doing)
 
 
 def _read(connection: sqlite3.Connection, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
