@@ -21,8 +21,8 @@ from ._sqliteschema import now
 from ._sqlitethreads import SharedDatabase
 
 if TYPE_CHECKING:
-    import sqlite3
     import os
+    import sqlite3
     from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
