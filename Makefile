@@ -44,8 +44,7 @@ bench: chromium tests/interop/node_modules
 
 soak: chromium tests/interop/node_modules
 	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults/test_backup_faults.py tests/unit/test_generations_walk.py \
-		tests/unit/test_hostile_mutations.py tests/browser/test_handlers.py tests/browser/test_restarts.py \
-		tests/browser/test_example_strategies.py $(PYTEST_ARGS)
+		tests/unit/test_hostile_mutations.py tests/browser $(PYTEST_ARGS)
 
 chromium: $(INSTALLED)
 	@$(PYTHON) scripts/prepare.py chromium

@@ -7,7 +7,7 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
-from wwauth.backup import _fetch, _packed, engine
+from wwauth.backup import _fetch, _kind, _packed, engine
 from wwauth.backup._remote import Remote
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Steps that follow each other. One that a step calls belongs to that step.
 STEPS: tuple[tuple[str, object, str], ...] = (
-    ("copy and check the databases", engine, "take_snapshot"),
+    ("copy and check the databases", _kind, "take_snapshot"),
     ("find what changed", _packed, "make_plan"),
     ("hash and compress", _packed, "write_pack"),
     ("upload, flushed to the disk", Remote, "save"),
@@ -26,8 +26,8 @@ STEPS: tuple[tuple[str, object, str], ...] = (
     ("save the index, read it back", _packed, "save_index"),
     ("create the files", _fetch, "prepare_files"),
     ("check digests, unpack, write", _fetch, "unpack"),
-    ("check the databases", engine, "cut_tails"),
-    ("check the databases", engine, "validate_profile"),
+    ("check the databases", _kind, "cut_tails"),
+    ("check the databases", _kind, "validate_profile"),
     ("flush to the disk", engine, "sync_tree"),
     ("delete temporary files", engine, "removed"),
 )

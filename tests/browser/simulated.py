@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 SITE = "https://web.whatsapp.com/"
 
-both_addresses = pytest.mark.parametrize("address", ["simulator", "whatsapp"], indirect=True)
-"""Runs a test of clients at the simulator's own address, and at the real site's."""
+soak = pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak")
+
+both_addresses = pytest.mark.parametrize("address", ["simulator", pytest.param("whatsapp", marks=soak)], indirect=True)
+"""Runs a test of clients at the simulator's own address, and in the long tests at the real site's, as tests/interop does."""
 
 real_address = pytest.mark.parametrize("address", ["whatsapp"], indirect=True)
 """Runs a test of clients at the real site's address alone: the other one is no different there, and each costs a browser."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -17,6 +16,8 @@ from wwauth import LocalAuth, Store
 from wwauth.errors import ConfigurationError, SessionCorrupted, SessionInUse, StoreUnavailable
 from wwauth.stores import FileSystemStore
 from wwauth.testing import StrategyContract
+
+from .simulated import soak
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +52,7 @@ def composed(folder: Path, store: Store | None = None, login: str = "one") -> An
     return LocalThenRemoteAuth(store=store or FileSystemStore(folder / "store"), client_id=login, data_path=folder / "auth")
 
 
-# The contract's tests take a minute for each strategy; those of wwauth's own strategies and of the document always run.
-soak = pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak")
-
-
+# The contract's tests take most of a minute for each strategy: LocalAuth's, RemoteAuth's and the document's always run.
 @soak
 class TestComposedStrategy(StrategyContract):
     @pytest.fixture

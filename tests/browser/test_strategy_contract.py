@@ -15,6 +15,8 @@ from wwauth.errors import WWAuthError
 from wwauth.stores import FileSystemStore
 from wwauth.testing import StrategyContract
 
+from .simulated import soak
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
+@soak
 class TestNoAuth(StrategyContract):
     keeps_login = False
 
@@ -45,6 +48,7 @@ class TestRemoteAuth(StrategyContract):
         )
 
 
+@soak
 @pytest.mark.filterwarnings("ignore:LegacySessionAuth is deprecated:DeprecationWarning")
 class TestLegacySessionAuth(StrategyContract):
     simulator_options: ClassVar[Mapping[str, Any]] = {"legacy": True}
