@@ -155,9 +155,11 @@ def _die_at(operation: int) -> None:
 
     def count(event: str, _: tuple[Any, ...]) -> None:
         nonlocal left
-        left -= event in _OPERATIONS
-        if left == 0:
-            os.kill(os.getpid(), KILL)
+        # A kill is an event, too.
+        if event in _OPERATIONS:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), KILL)
 
     sys.addaudithook(count)
 

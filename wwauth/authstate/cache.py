@@ -38,15 +38,15 @@ class CachedRecords:
         """Return those that there are."""
         found: dict[RecordName, Record] = {}
         missing = []
+        kept, used = self._kept, self._kept.move_to_end
         for name in names:
-            try:
-                record = self._kept[name]
-            except KeyError:
+            if name not in kept:
                 missing.append(name)
-            else:
-                self._kept.move_to_end(name)
-                if record is not None:
-                    found[name] = record
+                continue
+            used(name)
+            record = kept[name]
+            if record is not None:
+                found[name] = record
         if missing:
             found.update(await self._read(missing))
         return found

@@ -62,14 +62,15 @@ class SignalKeyStore:
             StoreError: The store failed; a value that is not returned is not there.
         """
         self._check()
-        names = {id_: RecordName(type, canonical(type, id_)) for id_ in _ids(type, ids)}
+        listed = _ids(type, ids)
+        names = [RecordName(type, canonical(type, id_)) for id_ in listed]
         transaction = self._transactions.current()
         if transaction is not None:
-            records = await transaction.read(self._records, names.values())
+            records = await transaction.read(self._records, names)
         else:
-            records = await self._records.read(names.values())
+            records = await self._records.read(names)
         values = await decoded(records)
-        return {id_: values[name] for id_, name in names.items() if name in values}
+        return {id_: values[name] for id_, name in zip(listed, names, strict=True) if name in values}
 
     async def set(self, data: Mapping[str, Mapping[str, Any]]) -> None:
         """

@@ -184,8 +184,10 @@ async def encoded(values: Mapping[RecordName, Any]) -> dict[RecordName, Record |
 
 async def decoded(records: Mapping[RecordName, Record]) -> dict[RecordName, Any]:
     """Return the values that can be read; what is torn counts as missing, as in Baileys, and a warning tells of it."""
-    slow = sum(not record.is_quick for record in records.values())
-    if slow < _MANY and len(records) < _MANY_COPIES:
+    few = len(records) < _MANY or (
+        len(records) < _MANY_COPIES and sum(not record.is_quick for record in records.values()) < _MANY
+    )
+    if few:
         return _decoded(records)
     return await in_thread(lambda _: _decoded(records))
 
