@@ -240,11 +240,13 @@ class SharedDatabase:
 
     _all: ClassVar[dict[Path, SharedDatabase]] = {}
     _lock: ClassVar[threading.Lock] = threading.Lock()
+    # How many forks lie between this process and the one that imported this: to ask for the process's id each time is dear.
+    _forks: ClassVar[int] = 0
 
     def __init__(self, path: Path) -> None:
         self.file = AuthDatabaseFile(path)
         self._users = 0
-        self._pid = os.getpid()
+        self._born = self._forks
         self._writer, self._reader = _Writer(self.file, "writer"), _Reader(self.file, "reader")
 
     @classmethod
@@ -252,7 +254,7 @@ class SharedDatabase:
         """Return the database at an absolute path; to be given back with `release`."""
         with cls._lock:
             found = cls._all.get(path)
-            if found is None or found._pid != os.getpid():
+            if found is None or found._born != cls._forks:
                 found = cls._all[path] = cls(path)
                 found._writer.start()
                 found._reader.start()
@@ -280,12 +282,23 @@ class SharedDatabase:
             last = not self._users
             if last and self._all.get(self.file.path) is self:
                 del self._all[self.file.path]
-        if last and self._pid == os.getpid():
+        if last and self._born == self._forks:
             workers = (self._reader, self._writer)
             for worker in workers:
                 worker.put(None)
             await in_thread(lambda _: [worker.join() for worker in workers])
 
+    @classmethod
+    def forked(cls) -> None:
+        """Take note that this process is the child of a fork, in which no thread lives on."""
+        cls._forks += 1
+        # Whoever held it may have been left behind.
+        cls._lock = threading.Lock()
+
     def _same_process(self) -> None:
-        if self._pid != os.getpid():
+        if self._born != self._forks:
             raise ConfigurationError(f"the database {self.file.path} was opened before a fork: make a new store in the child")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SharedDatabase.forked)
