@@ -9,6 +9,7 @@ import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from wwauth._closing import Closing
 from wwauth.abc import Store
 from wwauth.errors import (
     ConfigurationError,
@@ -22,7 +23,6 @@ from wwauth.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from types import TracebackType
     from typing import Self
 
 CURES: dict[type[StoreError], str] = {
@@ -33,7 +33,7 @@ CURES: dict[type[StoreError], str] = {
 }
 
 
-class DriverBase:
+class DriverBase(Closing):
     """
     The base of what stands over a database; a subclass says what its driver's errors mean and how its client is closed.
 
@@ -51,14 +51,6 @@ class DriverBase:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._place!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Close what the store itself opened, never what it was given; idempotent. It is not to be used afterwards."""

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._closing import Closing
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, StoreUnavailable, WWAuthError
 from ._chatlog import ChatLog, Entries, part_of
@@ -31,7 +32,7 @@ _NAMES = ("chats", "contacts", "messages")
 _ATTEMPTS = 5
 
 
-class InMemoryStore(ChatLog):
+class InMemoryStore(Closing, ChatLog):
     """Chats, contacts and messages of one login, and the files they are kept in; made by `make_in_memory_store`."""
 
     def __init__(self, max_messages_per_chat: int | None) -> None:
@@ -45,14 +46,6 @@ class InMemoryStore(ChatLog):
 
     def __repr__(self) -> str:
         return f"InMemoryStore({len(self.chats)} chats, {len(self.contacts)} contacts)"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def read_from_file(self, path: str | os.PathLike[str]) -> None:
         """

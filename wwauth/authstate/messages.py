@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._clock import clock
+from .._closing import Closing
 from .._messages import MemoryMessageBackend, MessageBackend, MessageRow, RowKey
 from .._names import check_session_name
 from ..errors import ConfigurationError, SessionClosed, StoreError
@@ -20,8 +21,6 @@ from ._messagekey import MessageKey, Pairs, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
-    from typing import Self
 
 __all__ = ["MessageStore"]
 
@@ -45,7 +44,7 @@ _TIDY = 60.0
 _SLACK, _LARGE = 64, 1000
 
 
-class MessageStore:
+class MessageStore(Closing):
     """
     Keeps the messages of a login by their keys; `get_message` is what a socket's option of that name wants.
 
@@ -100,14 +99,6 @@ class MessageStore:
 
     def __repr__(self) -> str:
         return f"MessageStore({self._backend!r}, session={self._session!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def get_message(self, key: object) -> Any:
         """

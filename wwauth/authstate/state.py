@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from .._closing import Closing
 from .._names import check_session_name
 from .._threads import in_thread
 from ..abc import CREDS
@@ -22,15 +23,13 @@ from .transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from ..abc import AuthStateStore
 
     SaveCreds = Callable[..., Coroutine[Any, Any, None]]
 
 
-class AuthenticationState:
+class AuthenticationState(Closing):
     """
     One login of a socket client, as Baileys' `AuthenticationState` has it; given out by the `use_…_auth_state` functions.
 
@@ -59,14 +58,6 @@ class AuthenticationState:
 
     def __repr__(self) -> str:
         return f"<AuthenticationState {self.session!r} in {self._store!r}{' (closed)' if self._saver.closed else ''}>"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @property
     def creds(self) -> AuthenticationCreds:

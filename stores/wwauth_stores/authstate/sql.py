@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
+from wwauth._closing import Closing
 from wwauth._names import check_session_name
 from wwauth.abc import CREDS, AuthStateStore, RecordName
 from wwauth.errors import ConfigurationError
@@ -19,8 +20,6 @@ from .sqlite import SQLiteAuthStateStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -59,7 +58,7 @@ def sql_auth_state_store(url_or_engine: str | AsyncEngine) -> SQLAuthStateStore 
     return SQLAuthStateStore(engine)
 
 
-class SQLAuthStateStore(AuthStateStore):
+class SQLAuthStateStore(Closing, AuthStateStore):
     """
     Keeps auth states in tables on PostgreSQL, MySQL or MariaDB, through SQLAlchemy: any number of sessions in a database.
 
@@ -90,14 +89,6 @@ class SQLAuthStateStore(AuthStateStore):
 
     def __repr__(self) -> str:
         return f"SQLAuthStateStore({self._server.place!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
         """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from wwauth._closing import Closing
 from wwauth._disk import check_path, store_errors
 from wwauth._files import make_private_dir
 from wwauth._lock import LoginLock
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import os
     import sqlite3
     from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
     from wwauth._threads import Stop
@@ -65,7 +65,7 @@ ORDER BY name LIMIT ?
 """
 
 
-class SQLiteAuthStateStore(AuthStateStore):
+class SQLiteAuthStateStore(Closing, AuthStateStore):
     """
     Keeps auth states in an SQLite database: one file for any number of sessions, and for whatever else is in it.
 
@@ -94,14 +94,6 @@ class SQLiteAuthStateStore(AuthStateStore):
 
     def __repr__(self) -> str:
         return f"SQLiteAuthStateStore({str(self.path)!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
         """
