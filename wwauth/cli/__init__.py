@@ -7,16 +7,15 @@ The module is imported when its command is asked for, so that none waits for wha
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from ..errors import WWAuthError
+from ._lazy import LazyGroup
 
 __all__ = ["app", "main"]
 
@@ -40,23 +39,10 @@ _COMMANDS = {
 }
 
 
-class _Commands(TyperGroup):
-    """A group that imports its commands on demand, and ends wwauth's own errors in one sentence."""
+class _Commands(LazyGroup):
+    """A group that ends wwauth's own errors in one sentence."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        name, _, function = _COMMANDS[cmd_name].partition(".")
-        module = importlib.import_module(f".{name}", __name__)
-        command = getattr(module, function or name)
-        if isinstance(command, typer.Typer):
-            return typer.main.get_command(command)
-        single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(command)
-        return typer.main.get_command(single)
+    homes = _COMMANDS
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         try:

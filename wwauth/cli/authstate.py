@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from ._authstate import DryRun, KeyFile, SessionName, Target, counted, opened_auth_state, session_of, sessions_of
+from ._lazy import LazyGroup
 from ._session import Json, as_dict, print_json, run, table, wrong_use
 
 if TYPE_CHECKING:
@@ -32,19 +31,8 @@ _COMMANDS = {
 }
 
 
-class _Commands(TyperGroup):
-    """A group that imports its commands on demand."""
-
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, function = _COMMANDS[cmd_name].partition(".")
-        single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(getattr(importlib.import_module(f".{module}", __package__), function))
-        return typer.main.get_command(single)
+class _Commands(LazyGroup):
+    homes = _COMMANDS
 
 
 authstate = typer.Typer(name="authstate", cls=_Commands, no_args_is_help=True, add_completion=False)
