@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ._threads import ended
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -37,7 +39,7 @@ class GroupCommit(Generic[_T]):
             if entry in self._waiting:
                 self._waiting.remove(entry)
             else:
-                await _ended(done)
+                await ended(done)
             raise
 
     async def _run(self) -> None:
@@ -60,11 +62,3 @@ class GroupCommit(Generic[_T]):
             for _, done in batch + self._waiting:
                 done.cancel()
             self._waiting = []
-
-
-async def _ended(done: asyncio.Future[None]) -> None:
-    while not done.done():
-        try:
-            await asyncio.wait([done])
-        except asyncio.CancelledError:
-            continue

@@ -54,16 +54,21 @@ async def in_thread(work: Callable[[Stop], _T]) -> _T:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         stop.set()
-        await _ended(future)
+        await ended(future)
+        _tell_of(future)
         raise
 
 
-async def _ended(future: asyncio.Future[_T]) -> None:
+async def ended(future: asyncio.Future[_T]) -> None:
+    """Wait until a future is done, however often the caller is cancelled meanwhile."""
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError:
-            continue  # cancelled again, and the thread still has to end first
+            continue
+
+
+def _tell_of(future: asyncio.Future[_T]) -> None:
     error = future.exception()
     if error is not None and not isinstance(error, Stopped):
         _log.warning("work in a thread failed after its caller was cancelled: %s", error)

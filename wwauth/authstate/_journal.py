@@ -10,7 +10,6 @@ Everything here blocks; call it from a thread.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from .._files import PRIVATE_FILE, replacing, sync_dir, sync_file
 from ..abc import CREDS
+from ._streams import digest
 from .names import file_name
 
 if TYPE_CHECKING:
@@ -235,11 +235,6 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def digest(data: bytes) -> str:
-    """Return what tells a file's contents apart."""
-    return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
 def _is_whole(data: bytes) -> bool:

@@ -13,7 +13,7 @@ from ..abc import CREDS
 from ..errors import ConfigurationError, StoreUnavailable
 from ._findings import label
 from ._streams import digest
-from .folder import _LOCK
+from .folder import LOCK
 from .names import file_name
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class NewFolder:
         self._target = target
         self._building = temporary_sibling(target)
         self._names: dict[str, RecordName] = {}
-        self._digests: dict[str, bytes] = {}
+        self._digests: dict[str, str] = {}
         self._creds: str | None = None
 
     @classmethod
@@ -111,4 +111,4 @@ class NewFolder:
 
 def is_wwauths(store: FolderAuthStateStore) -> bool:
     """Tell whether wwauth has ever opened this folder, so that there is a lock, and perhaps a journal to be made good."""
-    return (store._folder / f".{_LOCK}.lock").exists()
+    return (store._folder / f".{LOCK}.lock").exists()

@@ -56,6 +56,6 @@ def refuse_encrypted(name: RecordName, text: str, session: str) -> None:
         )
 
 
-def digest(data: bytes) -> bytes:
+def digest(data: bytes) -> str:
     """Return what tells a text from any other one, in a few bytes."""
-    return hashlib.blake2b(data, digest_size=16).digest()
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

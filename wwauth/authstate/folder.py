@@ -29,7 +29,8 @@ from .._names import is_session_name
 from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import CredsCorrupted, SessionNotFound, StoreUnavailable
-from ._journal import Journal, digest
+from ._journal import Journal
+from ._streams import digest
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .names import file_name, record_of
@@ -55,7 +56,7 @@ _GOOD_COPY = _CREDS_FILE + ".bak"
 # While it lies there, everything else is to be deleted.
 _LOGGED_OUT = ".wwauth-logged-out"
 
-_LOCK = "wwauth"
+LOCK = "wwauth"
 
 _NOTES = ".wwauth-backup-*.json"
 
@@ -170,7 +171,7 @@ class FolderAuthStateStore(AuthStateStore):
         """Have the folder alone among those who open it with wwauth: a lock in it that ends with its process."""
         del session
         lock = LoginLock(
-            self._folder / _LOCK,
+            self._folder / LOCK,
             what=f"the auth state {self._folder}",
             cure="close() the state that has it, or give this one a folder of its own",
         )

@@ -51,7 +51,7 @@ class Record:
         return BufferJSON.dumps(self.value()) if text is None else text
 
     def value(self) -> Any:
-        """Return the value; `ConfigurationError`: the text is no JSON."""
+        """Return the value; `NotBufferJSON`: the text is none."""
         if self._packed is not None:
             return marshal.loads(self._packed)  # noqa: S302 - what this object packed itself
         value = BufferJSON.loads(self.text)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
 from .._closing import Closing
@@ -14,7 +13,7 @@ from ..abc import CREDS
 from ..errors import ConfigurationError, CredsCorrupted, SessionClosed
 from ._binding import Binding
 from ._saver import Saver
-from ._streams import refuse_encrypted
+from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import AuthenticationCreds, check_creds, init_auth_creds
 from .keys import SignalKeyStore
@@ -179,17 +178,12 @@ async def open_state(store: AuthStateStore, session: str, *, owned: bool) -> tup
 
 
 async def _new_creds(store: AuthStateStore, session: str) -> AuthenticationCreds:
-    records = store.records(session=session)
-    try:
-        async for name, _ in records:
+    async with aclosing(in_chunks(store, session)) as chunks:
+        async for (name, _), *_ in chunks:
             raise CredsCorrupted(
                 f"the session {session!r} has keys (type {name.type!r}, for one) but no credentials, and a new identity would "
                 "end their login: bring the credentials back, or delete the session to link the device anew"
             )
-    finally:
-        # A generator may have a connection in its hands.
-        if isinstance(records, AsyncGenerator):
-            await records.aclose()
     return await in_thread(lambda _: init_auth_creds())
 
 

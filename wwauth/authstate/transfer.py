@@ -180,7 +180,7 @@ class _Taken:
     def __init__(self, session: str) -> None:
         self._session = session
         self.records: dict[str, int] = {}
-        self.digests: dict[RecordName, bytes] = {}
+        self.digests: dict[RecordName, str] = {}
         self.bytes = 0
         self.notes: list[str] = []
 
@@ -216,7 +216,7 @@ class _Taken:
             )
         raise SessionNotFound(f"there is no auth state of {self._session!r} to copy")
 
-    def differs(self, found: Mapping[RecordName, bytes], *, creds: bool) -> bool:
+    def differs(self, found: Mapping[RecordName, str], *, creds: bool) -> bool:
         expected = self.digests if creds else {name: digest for name, digest in self.digests.items() if name != CREDS}
         return found != expected
 
@@ -246,8 +246,8 @@ async def _replace(
         raise _not_kept(session)
 
 
-async def _found(store: AuthStateStore, session: str) -> dict[RecordName, bytes]:
-    found: dict[RecordName, bytes] = {}
+async def _found(store: AuthStateStore, session: str) -> dict[RecordName, str]:
+    found: dict[RecordName, str] = {}
     async with aclosing(in_chunks(store, session)) as chunks:
         async for chunk in chunks:
             found.update(await in_thread(lambda _, chunk=chunk: {n: digest(t.encode(errors="replace")) for n, t in chunk}))  # type: ignore[misc]
