@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wwauth._names import MAX_SESSION
 from wwauth.abc import CREDS, RecordName
 from wwauth.authstate.bufferjson import BufferJSON, NotBufferJSON
 from wwauth.authstate.names import record_of
@@ -15,7 +18,7 @@ from wwauth.errors import ConfigurationError, CredsCorrupted
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-__all__ = ["PeerState", "record_text", "session_label"]
+__all__ = ["PeerState", "enveloped", "record_text", "session_label", "told_apart", "unwrapped"]
 
 # What names a login's credentials in one of the common programs, and may have something before it.
 CREDS_NAMES = ("creds", "creds.json", "auth_creds")
@@ -24,6 +27,11 @@ _NOT_IN_A_NAME = re.compile(r"[^-_A-Za-z0-9]+")
 
 # One value each: what makes a spread one whole again is known by its type alone.
 _STRINGS, _LISTS = {"lid-mapping"}, {"device-list"}
+
+# The fields of protobuf's objects, in its order.
+_ACCOUNT = ("details", "accountSignatureKey", "accountSignature", "deviceSignature")
+_APP_STATE_SYNC_KEY = ("keyData", "fingerprint", "timestamp")
+_FINGERPRINT = ("rawId", "currentIndex", "deviceIndexes")
 
 
 class Value(NamedTuple):
@@ -40,15 +48,17 @@ class PeerState:
 
     Attributes:
         program: How it is kept, in words.
-        session: What it is called there, made a session's name of; "default" where it has no name.
+        called: What stands for it there, such as "bot:user-1:".
+        session: The same, made a session's name of; "default" where it has no name.
         problems: What could not be read, or is not sure to be right, in sentences; known when `records()` has ended.
     """
 
     def __init__(
-        self, program: str, session: str, values: Callable[[], AsyncIterator[Value]], *, problems: tuple[str, ...] = ()
+        self, program: str, called: str, values: Callable[[], AsyncIterator[Value]], *, problems: tuple[str, ...] = ()
     ) -> None:
         self.program = program
-        self.session = session
+        self.called = called
+        self.session = session_label(called)
         self.problems: list[str] = []
         self._values = values
         self._known_problems = problems
@@ -98,20 +108,54 @@ def record_text(name: RecordName, value: Any, *, is_text: bool) -> str:
     Raises:
         ValueError, ConfigurationError: It is neither.
     """
-    whole = BufferJSON.loads(value) if is_text else _whole(name, _plain(value))
+    whole = BufferJSON.loads(value) if is_text else _whole(name, _plain(value), in_pieces=isinstance(value, Mapping))
     if whole is None or (name == CREDS and not isinstance(whole, Mapping)):
         raise NotBufferJSON("there is no value")
-    return BufferJSON.dumps(whole)
+    return BufferJSON.dumps(_as_protobuf(name, whole))
 
 
-def session_label(prefix: str) -> str:
+def session_label(called: str) -> str:
     """Return the session's name from what stands before a record's name, such as "bot:user-1:"."""
-    last = re.split(r"[:/]", prefix.rstrip(":-/"))[-1]
-    return _NOT_IN_A_NAME.sub("_", last).strip("_") or "default"
+    return _as_name(re.split(r"[:/]", called.rstrip(":-/"))[-1])
 
 
-def _whole(name: RecordName, value: Any) -> Any:
+def told_apart(states: list[PeerState]) -> list[PeerState]:
+    """Give those that would have one name the whole of what they are called, and a number where that is not enough."""
+    shared = {name for name, count in Counter(state.session for state in states).items() if count > 1}
+    taken = {state.session for state in states} - shared
+    for state in states:
+        if state.session in shared:
+            name, number = _as_name(state.called), 1
+            while (session := name if number == 1 else f"{name}_{number}") in taken:
+                number += 1
+            state.session = session
+            taken.add(session)
+    return states
+
+
+def unwrapped(text: str) -> Any:
+    """Return the text in what Keyv wraps it in."""
+    return enveloped(text).get("value", text)
+
+
+def enveloped(text: str) -> dict[str, Any]:
+    """Return what Keyv wraps a value in, or nothing."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and found.keys() <= {"value", "expires"} else {}
+
+
+def _as_name(called: str) -> str:
+    return _NOT_IN_A_NAME.sub("_", called).strip("_-")[:MAX_SESSION] or "default"
+
+
+def _whole(name: RecordName, value: Any, *, in_pieces: bool) -> Any:
     """Make one value again of what a program has spread over the fields of a document: `{"0": "9", "1": "1"}`."""
+    if name.type == "sender-key" and in_pieces and isinstance(value, bytes):
+        # Bytes of a longer one before it follow where this one, a list in JSON, ends.
+        return value[: json.JSONDecoder().raw_decode(value.decode("latin-1"))[1]]
     if name.type == "sender-key-memory" and isinstance(value, dict):
         return dict(_dotted(value))
     if not isinstance(value, dict) or name.type not in _STRINGS | _LISTS:
@@ -126,6 +170,35 @@ def _whole(name: RecordName, value: Any) -> Any:
     if not pieces or not all(isinstance(piece, str) and len(piece) == 1 for piece in pieces):
         raise NotBufferJSON("it is in other pieces than characters")
     return "".join(pieces)
+
+
+def _as_protobuf(name: RecordName, value: Any) -> Any:
+    """
+    Return a value as Baileys writes it where it is, or has, an object of protobuf's, which knows nothing of Buffers.
+
+    Databases that take objects as they are keep its bytes as bytes, and its 64-bit numbers in two halves.
+    """
+    if name == CREDS and isinstance(value.get("account"), dict):
+        return value | {"account": _protobuf_json(value["account"], _ACCOUNT)}
+    if name.type == "app-state-sync-key" and isinstance(value, dict):
+        key = _protobuf_json(value, _APP_STATE_SYNC_KEY)
+        if isinstance(key.get("fingerprint"), dict):
+            key["fingerprint"] = _protobuf_json(key["fingerprint"], _FINGERPRINT)
+        return key
+    return value
+
+
+def _protobuf_json(value: dict[str, Any], order: tuple[str, ...]) -> dict[str, Any]:
+    named = {field: value[field] for field in order if field in value} | value
+    return {field: _protobuf_field(item) for field, item in named.items() if item is not None and item != []}
+
+
+def _protobuf_field(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return b2a_base64(value, newline=False).decode()
+    if isinstance(value, dict) and value.keys() >= {"low", "high"}:
+        return str(value["high"] * 2**32 + (value["low"] & 0xFFFFFFFF))
+    return value
 
 
 def _dotted(value: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

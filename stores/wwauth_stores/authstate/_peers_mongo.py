@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._peers import CREDS_NAMES, PeerState, Value, session_label
+from ._peers import CREDS_NAMES, PeerState, Value, enveloped, session_label, told_apart, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,8 +46,8 @@ class _Shape:
     keyv: bool = False
     texts: bool = False
 
-    def label(self) -> str:
-        return session_label(self.session[1] if self.session else self.prefix)
+    def called(self) -> str:
+        return self.session[1] if self.session else self.prefix
 
 
 async def mongo_peers(collection: Any, step: Step) -> list[PeerState]:
@@ -63,7 +62,7 @@ async def mongo_peers(collection: Any, step: Step) -> list[PeerState]:
     async with step("look for logins of other programs"):
         documents = [document async for document in collection.find(_may_be_creds())]
     shapes = [shape for shape in map(_shape, documents) if shape is not None]
-    return [_state(collection, shape, step, [other.prefix for other in shapes]) for shape in shapes]
+    return told_apart([_state(collection, shape, step, [other.prefix for other in shapes]) for shape in shapes])
 
 
 async def peers_creds(collection: Any) -> str | None:
@@ -95,7 +94,7 @@ def _shape(document: dict[str, Any]) -> _Shape | None:
         program = "multi-mongo" if prefix else "mongo-baileys"
         return _Shape(program, field, None, None, prefix, apart=True)
     if isinstance(value, str):
-        keyv = "value" in _enveloped(value)
+        keyv = "value" in enveloped(value)
         if keyv:
             program = "Keyv"
         elif field != "_id" or session is not None:
@@ -120,7 +119,7 @@ def _state(collection: Any, shape: _Shape, step: Step, prefixes: list[str]) -> P
         cursor = collection.find(which)
         try:
             while True:
-                async with step(f"read the login {shape.label()!r}"):
+                async with step(f"read the login {session_label(shape.called())!r}"):
                     document = await anext(cursor, None)
                 if document is None:
                     return
@@ -130,12 +129,14 @@ def _state(collection: Any, shape: _Shape, step: Step, prefixes: list[str]) -> P
         finally:
             await cursor.close()
 
-    return PeerState(shape.program, shape.label(), values, problems=(_DROPPED,) if shape.apart else ())
+    # What is no object, multi-mongo makes one of: a copy of its pieces.
+    dropped = shape.apart and not shape.prefix
+    return PeerState(shape.program, shape.called(), values, problems=(_DROPPED,) if dropped else ())
 
 
 def _value(document: dict[str, Any], name: str, shape: _Shape) -> Value:
     if shape.apart and name == "auth_creds":
-        return Value("creds", document.get("creds"), is_text=False)
+        return Value("creds", _defined(document.get("creds")), is_text=False)
     if shape.value_field is None:
         beside = _BESIDE_APART if shape.apart else _BESIDE
         return Value(name, {field: value for field, value in document.items() if field not in beside}, is_text=False)
@@ -143,15 +144,8 @@ def _value(document: dict[str, Any], name: str, shape: _Shape) -> Value:
     return Value(name, unwrapped(value) if shape.keyv and isinstance(value, str) else value, is_text=shape.texts)
 
 
-def unwrapped(text: str) -> Any:
-    """Return the text in what Keyv wraps it in."""
-    return _enveloped(text).get("value", text)
-
-
-def _enveloped(text: str) -> dict[str, Any]:
-    """Return what Keyv wraps a value in, or nothing."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) and found.keys() <= {"value", "expires"} else {}
+def _defined(value: Any) -> Any:
+    """Leave out what is undefined in JavaScript, for which Node's driver writes null."""
+    if isinstance(value, dict):
+        return {key: _defined(item) for key, item in value.items() if item is not None}
+    return [_defined(item) for item in value] if isinstance(value, list) else value

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wwauth.errors import CredsCorrupted
 
 from .._redis import literal
-from ._peers import CREDS_NAMES, PeerState, Value, session_label
-from ._peers_mongo import unwrapped
+from ._peers import CREDS_NAMES, PeerState, Value, session_label, told_apart, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -46,7 +45,7 @@ async def redis_peers(client: Any, step: Step) -> list[PeerState]:
             if is_login:
                 prefixes.add(match["prefix"] or "")
     found = [_hash_state(client, key, step) for key in sorted(hashes)]
-    return found + [_keys_state(client, prefix, step, prefixes) for prefix in sorted(prefixes)]
+    return told_apart(found + [_keys_state(client, prefix, step, prefixes) for prefix in sorted(prefixes)])
 
 
 def _hash_state(client: Any, key: str, step: Step) -> PeerState:
@@ -62,7 +61,7 @@ def _hash_state(client: Any, key: str, step: Step) -> PeerState:
             if not cursor:
                 return
 
-    return PeerState("baileys-redis-auth", session, values)
+    return PeerState("baileys-redis-auth", key.removesuffix(_HASH), values)
 
 
 def _keys_state(client: Any, prefix: str, step: Step, prefixes: Collection[str]) -> PeerState:
@@ -81,7 +80,7 @@ def _keys_state(client: Any, prefix: str, step: Step, prefixes: Collection[str])
                 name = key.removeprefix(prefix)
                 yield Value("creds" if name == "auth_creds" else name, unwrapped(_text(text, session)), is_text=True)
 
-    return PeerState("a program with plain keys", session, values)
+    return PeerState("a program with plain keys", prefix, values)
 
 
 async def _keys(client: Any, pattern: str | None, step: Step) -> AsyncIterator[str]:
