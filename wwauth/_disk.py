@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,10 @@ def store_errors(doing: str) -> Iterator[None]:
         raise kind(f"cannot {doing}: {error.strerror or error}; {cure}") from error
 
 
+# A URL that was made a `Path` of has lost one of its slashes.
+_DATABASE = re.compile(r"(sqlite|postgres(?:ql)?|mysql|mariadb|mongodb|rediss?)(?:\+\w+)?:[/\\]", re.IGNORECASE)
+
+
 def check_path(path: str | os.PathLike[str], *, what: str) -> Path:
     """Return a caller's path as a `Path`; `ConfigurationError`, naming `what` it should be, when it is none."""
     try:
@@ -43,4 +48,7 @@ def check_path(path: str | os.PathLike[str], *, what: str) -> Path:
         usable = False
     if not usable:
         raise ConfigurationError(f"invalid path {path!r}: name {what}, as text or a pathlib.Path")
+    if (url := _DATABASE.match(text)) is not None:
+        # Not repeated: there may be a password in it.
+        raise ConfigurationError(f"this is the URL of a database ({url[1]}:), and no path: name {what}")
     return Path(path)

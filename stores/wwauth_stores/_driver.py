@@ -29,8 +29,13 @@ CURES: dict[type[StoreError], str] = {
     StoreUnavailable: "try again when it answers",
     StoreDenied: "mend its user's credentials or rights",
     StoreFull: "make room there",
-    StoreError: "its cause tells more",
+    StoreError: "this error's cause tells more, and the server's log",
 }
+
+_NO_DATABASE = "make that database, or name another one"
+
+# By what `named` makes of an error.
+_CURES_OF = {"InvalidCatalogNameError": _NO_DATABASE, "OperationalError 1049": _NO_DATABASE}
 
 
 class DriverBase(Closing):
@@ -90,8 +95,19 @@ class DriverBase(Closing):
                 raise StoreUnavailable(
                     f"cannot {doing} in {self._place}: no answer within {self._timeout:g} s; {CURES[StoreUnavailable]}"
                 ) from error
-            kind = self._meaning(error)
-            raise kind(f"cannot {doing} in {self._place}: {type(error).__name__}; {CURES[kind]}") from error
+            kind, name = self._meaning(error), named(error)
+            raise kind(f"cannot {doing} in {self._place}: {name}; {_CURES_OF.get(name, CURES[kind])}") from error
+
+
+def named(error: BaseException) -> str:
+    """Return what messages say of a driver's error: the class of the one that began it, and the server's number for it."""
+    for _ in range(8):
+        cause = getattr(error, "orig", None) or error.__cause__
+        if not isinstance(cause, BaseException):
+            break
+        error = cause
+    number = next((one for one in (getattr(error, "code", None), *error.args[:1]) if type(one) is int), None)
+    return type(error).__name__ if number is None else f"{type(error).__name__} {number}"
 
 
 class DriverStore(DriverBase, Store):

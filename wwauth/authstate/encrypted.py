@@ -141,8 +141,8 @@ class EncryptedAuthState(AuthStateStore):
             if self._allow_plaintext:
                 return text
             raise DecryptionFailed(
-                f"{label(name)} of {session!r} is not encrypted: rekey() the session with allow_plaintext=True if that is "
-                "what you left there, else somebody else did"
+                f"{label(name)} of {session!r} is not encrypted: rekey() the session with allow_plaintext=True "
+                "(--allow-plaintext) if that is what you left there, else somebody else did"
             )
         damaged = f"{label(name)} of {session!r} was changed, or belongs to another record: restore a backup of it"
         if not envelope["key"]:

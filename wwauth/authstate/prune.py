@@ -134,7 +134,9 @@ class _Plan:
     def learn(self, text: str | None, session: str) -> None:
         """Read from the credentials which pre-keys Baileys has done with."""
         if text is None:
-            raise SessionNotFound(f"there are no credentials of {session!r}, so nobody can tell which keys are needed")
+            raise SessionNotFound(
+                f"there are no credentials of {session!r}, which tell what is needed: bring them back, or name another session"
+            )
         refuse_encrypted(CREDS, text, session)
         try:
             creds = BufferJSON.loads(text)

@@ -214,7 +214,7 @@ class _Taken:
             raise CredsCorrupted(
                 f"{self._session!r} has keys but no credentials, which nobody can log in with: bring them back"
             )
-        raise SessionNotFound(f"there is no auth state of {self._session!r} to copy")
+        raise SessionNotFound(f"there is no auth state of {self._session!r} to copy: name one that is there")
 
     def differs(self, found: Mapping[RecordName, str], *, creds: bool) -> bool:
         expected = self.digests if creds else {name: digest for name, digest in self.digests.items() if name != CREDS}

@@ -82,7 +82,9 @@ async def sessions_of(store: AuthStateStore, target: str, session: str | None) -
         return [name if is_session_name(name) else "default" for name in found]
     if Path(target).is_dir():
         return ["default"]  # a folder without credentials: what is wrong with it is worth telling
-    raise SessionNotFound(f"there is no auth state in {shown(target)}: name Baileys' folder, or the URL of a database")
+    raise SessionNotFound(
+        f"there is no auth state in {shown(target)}: name Baileys' folder, or the URL of a database, that has one"
+    )
 
 
 async def session_of(store: AuthStateStore, target: str, session: str | None) -> str:

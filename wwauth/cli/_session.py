@@ -74,7 +74,8 @@ def disk_errors(where: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if isinstance(exc, WWAuthError):
+        # The second: whoever read the answer has ended, as `head` does.
+        if isinstance(exc, WWAuthError | BrokenPipeError):
             raise
         place = exc.filename or where or "the folder for temporary files"
         raise ConfigurationError(
