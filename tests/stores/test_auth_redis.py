@@ -11,10 +11,10 @@ from redis.asyncio import Redis as Client
 from redis.asyncio import RedisCluster as ClusterClient
 
 from wwauth.abc import CREDS, RecordName
-from wwauth.authstate import use_redis_auth_state
+from wwauth.authstate import use_auth_state, use_redis_auth_state
 from wwauth.errors import ConfigurationError, CredsCorrupted, LeaseLost, SessionInUse, StoreFull, StoreUnavailable
 from wwauth.testing.auth_state_contract import AuthStateContract
-from wwauth_stores.authstate.redis import RedisAuthStateStore, redis_auth_state_store
+from wwauth_stores.authstate.redis import RedisAuthStateStore, RedisLayout, redis_auth_state_store
 
 from ..servers.fixtures import server_fixture
 from ..servers.redis import ForgetfulRedis, RedisCluster
@@ -194,6 +194,20 @@ async def test_whoever_was_overtaken_writes_nothing_more(store: RedisAuthStateSt
         with pytest.raises(LeaseLost, match="another"):
             await store.delete(session="one")
         assert await everything(store) == {CREDS: "{}", KEY: "1"}
+
+
+@pytest.mark.parametrize("layout", ["wwauth", "baileys-redis-auth"])
+async def test_a_logout_leaves_nothing(url: str, kept: Any, layout: RedisLayout) -> None:
+    fences = []
+    async with redis_auth_state_store(url, layout) as store:
+        for _ in range(2):
+            state, save_creds = await use_auth_state(store, session="one")
+            await save_creds()
+            (lease,) = kept.keys("*lease")
+            fences.append(int(kept.hget(lease, "fence")))
+            await state.logout()
+            assert kept.keys("*one*") == []
+    assert fences[0] < fences[1], "whoever had the login before cannot be taken for the holder of the next one"
 
 
 async def test_a_dead_holder_of_this_machine_is_followed_at_once(store: RedisAuthStateStore, kept: Any) -> None:

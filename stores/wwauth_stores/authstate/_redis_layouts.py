@@ -42,6 +42,11 @@ redis.call('UNLINK', hash)
 return {{'done'}}
 """
 
+# A fence is no smaller than the server's clock in microseconds: one that is given out anew is another one than all before.
+FORGET = """
+if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('HGET', KEYS[2], 'holder') == '' then redis.call('UNLINK', KEYS[2]) end
+"""
+
 _SCAN = 1000
 
 

@@ -14,7 +14,7 @@ from .._driver import DriverBase, load
 from .._redis import RedisLeases, check_fence, meaning
 from .._redisurl import check_client, doubts, open_client, place_of, split_url
 from ._hold import holding
-from ._redis_layouts import DELETE, WRITE, Layout, OwnKeys, PeerKeys, find_layout
+from ._redis_layouts import DELETE, FORGET, WRITE, Layout, OwnKeys, PeerKeys, find_layout
 from ._shared import Shared
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
         self._leases = {keys.name: RedisLeases(client, keys, self._step) for keys in (self._own, self._peer)}
         self._layouts: dict[str, Layout] = {}
         self._fences: dict[str, int] = {}
+        self._deleted: set[str] = set()
         self._settings_known = False
 
     async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
@@ -173,6 +174,7 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
         """
         layout = await self._found(session)
         await self._run(DELETE, layout, session, f"delete session {session!r}")
+        self._deleted.add(session)
         self._layouts.pop(session, None)
 
     async def list_sessions(self) -> AsyncIterator[str]:
@@ -216,6 +218,9 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
             finally:
                 del self._fences[session]
                 self._layouts.pop(session, None)
+        if session in self._deleted:
+            self._deleted.discard(session)
+            await self._forget(layout, session)
 
     async def peers(self) -> list[PeerState]:
         """
@@ -238,6 +243,14 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
         if session not in self._layouts:
             self._layouts[session] = await find_layout(self._client, session, self._own, self._peer, self._step, self._place)
         return self._layouts[session]
+
+    async def _forget(self, layout: Layout, session: str) -> None:
+        """Delete the record of the lease on a session that is not there any more, unless somebody has it by now."""
+        try:
+            async with self._step(f"delete the lease on session {session!r}"):
+                await self._client.eval(FORGET, 2, layout.hash(session), layout.lease(session))
+        except StoreError as error:
+            _log.warning("the record of a lease stays, and does no harm: %s", error)
 
     async def _run(self, script: str, layout: Layout, session: str, doing: str, *arguments: object) -> None:
         keys = [layout.hash(session), layout.lease(session)]
