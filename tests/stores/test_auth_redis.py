@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,12 @@ async def test_a_large_write_is_one_write(store: RedisAuthStateStore) -> None:
     assert await everything(store) == changes
     await store.write(session="one", changes={**dict.fromkeys(changes), CREDS: "{}"})
     assert await everything(store) == {CREDS: "{}"}
+
+
+async def test_more_reads_at_once_than_connections_wait_for_each_other(store: RedisAuthStateStore) -> None:
+    await store.write(session="one", changes={KEY: "text"})
+    found = await asyncio.gather(*(store.read(session="one", names=[KEY]) for _ in range(200)))
+    assert found == [{KEY: "text"}] * 200
 
 
 async def test_a_login_of_baileys_redis_auth_is_found_and_kept_as_it_is(store: RedisAuthStateStore, kept: Any) -> None:
