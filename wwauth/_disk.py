@@ -21,6 +21,10 @@ _KINDS: dict[int | None, tuple[type[StoreError], str]] = {
     errno.EPERM: (StoreDenied, "mend its permissions"),
     errno.EROFS: (StoreDenied, "mount it writable"),
     errno.EMFILE: (StoreUnavailable, "raise the limit of open files (ulimit -n), or close some"),
+    errno.ENOTDIR: (StoreUnavailable, "name a folder: a file is where it should be"),
+    errno.EEXIST: (StoreUnavailable, "name a folder: a file is where it should be"),
+    errno.EISDIR: (StoreUnavailable, "name a file: a folder is where it should be"),
+    errno.ENAMETOOLONG: (StoreUnavailable, "use a shorter name"),
 }
 
 
@@ -43,4 +47,8 @@ def check_path(path: str | os.PathLike[str], *, what: str) -> Path:
         usable = False
     if not usable:
         raise ConfigurationError(f"invalid path {path!r}: name {what}, as text or a pathlib.Path")
+    scheme, is_url, _ = text.partition("://")
+    if is_url and "/" not in scheme and not os.path.exists(text):  # noqa: PTH110 - Path would change it
+        # No more of it: there may be a password in it.
+        raise ConfigurationError(f"invalid path {scheme}://…: that is a URL, and no path; name {what}")
     return Path(path)

@@ -146,6 +146,16 @@ def test_events_without_content_change_nothing(store: InMemoryStore, emitter: Ev
     assert not store.messages
 
 
+@pytest.mark.parametrize("given", [None, 5, b"file", "", "https://host/file"])
+async def test_what_is_no_path_is_refused(given: Any) -> None:
+    store = make_in_memory_store()
+    for call in (store.read_from_file, store.write_to_file):
+        with pytest.raises(ConfigurationError, match="invalid path"):
+            await call(given)
+    with pytest.raises(ConfigurationError, match="invalid path"):
+        store.autosave(given)
+
+
 async def test_the_guides_file_is_written_back_as_it_was(tmp_path: Path, require_optional: RequireOptional) -> None:
     import shutil
 

@@ -276,6 +276,9 @@ class FolderAuthStateStore(AuthStateStore):
         make_private_dir(self._folder)
         with os.scandir(self._folder) as entries:
             for entry in entries:
+                # A program of its owner's, in a folder that is not for the login alone, is none of our business.
+                if ".json" not in entry.name and not entry.name.startswith(".wwauth"):
+                    continue
                 info = entry.stat(follow_symlinks=False)
                 if entry.is_file(follow_symlinks=False) and info.st_mode & 0o077 and info.st_uid == os.geteuid():
                     os.chmod(entry.path, PRIVATE_FILE)  # noqa: PTH101 - there are thousands

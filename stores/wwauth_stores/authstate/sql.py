@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
@@ -270,6 +271,10 @@ class Server(DriverBase):
 def _checked(engine: Any) -> AsyncEngine:
     sqlalchemy = load("sqlalchemy.ext.asyncio", extra="postgresql", needed_by="SQLAuthStateStore")
     if not isinstance(engine, sqlalchemy.AsyncEngine):
+        if isinstance(engine, os.PathLike):
+            raise ConfigurationError(
+                f"invalid database of type {type(engine).__name__}: give the URL of an SQLite file, 'sqlite:///{os.fspath(engine)}'"
+            )
         raise ConfigurationError(
             f"invalid database of type {type(engine).__name__}: give a URL, or an engine made with create_async_engine()"
         )
