@@ -260,6 +260,20 @@ async def test_four_methods_are_a_store() -> None:
 # Events
 
 
+async def test_creds_update_may_carry_more_and_says_what_it_cannot_take(store: Slow, caplog: pytest.LogCaptureFixture) -> None:
+    state, _ = await use_auth_state(store)
+    emitter = AsyncIOEventEmitter()
+    binding = state.bind(emitter)
+    emitter.emit("creds.update", {"accountSyncCounter": 1}, "more")
+    await binding.drain()
+    assert state.creds["accountSyncCounter"] == 1
+    assert not caplog.records
+    emitter.emit("creds.update", "accountSyncCounter")
+    await binding.drain()
+    assert "creds.update came with a str" in caplog.text
+    await state.close()
+
+
 async def test_creds_update_is_merged_and_saved(store: Slow) -> None:
     state, _ = await use_auth_state(store)
     emitter = AsyncIOEventEmitter()

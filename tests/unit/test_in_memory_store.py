@@ -332,3 +332,11 @@ def test_wrong_arguments_are_refused(wrong: Any) -> None:
         make_in_memory_store(max_messages_per_chat=wrong)
     with pytest.raises(ConfigurationError, match="interval"):
         make_in_memory_store().autosave("x", interval=-1)
+
+
+async def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
+    store = make_in_memory_store()
+    store.chats["one"] = {"id": "one", "unfit": object()}
+    with pytest.raises(ConfigurationError, match="the entry 'one' of chats"):
+        await store.write_to_file(tmp_path / "store.json")
+    assert not list(tmp_path.iterdir())
