@@ -310,3 +310,11 @@ async def test_while_somebody_never_stops_writing(folder: Path, tmp_path: Path, 
     await backup.restore()
     assert (await verify(FolderAuthStateStore(folder))).ok
     assert rounds_in(folder), "each file is whole, though not all are of one moment"
+
+
+@pytest.mark.parametrize("name", ["none", "none/auth", "file"])
+async def test_a_folder_that_is_not_there_is_said_and_not_made(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SnapshotFailed, match="there is no folder"):
+        await AuthStateBackup(tmp_path / name, MemoryStore()).save()
+    assert not (tmp_path / "none").exists()

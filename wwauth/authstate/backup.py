@@ -99,10 +99,14 @@ class AuthStateBackup:
             SessionInUse: Another process saves this session just now.
             StoreError: The store did not take it; what it held stands.
         """
+        if not await in_thread(lambda _: self._folder.parent.is_dir()):
+            raise self._no_folder()
         async with self._alone():
             if not await in_thread(lambda _: self._folder.exists()):
                 # What an interrupted restore had moved away comes back.
                 await self._engine.recover(self._folder)
+            if not await in_thread(lambda _: self._folder.is_dir()):
+                raise self._no_folder()
             began = time.monotonic()
             if (unchanged := await self._unchanged()) is not None:
                 return replace(unchanged, duration_s=time.monotonic() - began)
@@ -186,6 +190,9 @@ class AuthStateBackup:
         if not there or (there[0].number, there[0].content) != (last.generation, last.sha256):
             return None
         return replace(last, kind="unchanged", bytes_uploaded=0)
+
+    def _no_folder(self) -> SnapshotFailed:
+        return SnapshotFailed(f"there is no folder {self._folder}: name the one that Baileys' files are in")
 
     def _log_failure(self, error: Exception) -> None:
         _log.error("%s was not backed up: %s", self._folder, error)
