@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -258,6 +259,38 @@ async def test_four_methods_are_a_store() -> None:
 
 
 # Events
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_save_elsewhere_leaves_what_a_transaction_changed_to_its_commit(store: Slow, fails: bool) -> None:
+    """Or a crash between the two leaves credentials that count keys that are not there."""
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    go = asyncio.Event()
+
+    async def elsewhere() -> None:
+        await go.wait()
+        state.creds["accountSyncCounter"] = 7
+        await save_creds()
+
+    def stored() -> tuple[int, int]:
+        creds = BufferJSON.loads(store._sessions["default"][CREDS])
+        return creds["nextPreKeyId"], creds["accountSyncCounter"]
+
+    other = asyncio.create_task(elsewhere())
+    with contextlib.suppress(ZeroDivisionError):
+        async with state.keys.transaction("upload"):
+            await state.keys.set({"pre-key": {"1": {"n": 1}}})
+            state.creds["nextPreKeyId"] = 2
+            await save_creds()
+            go.set()
+            await other
+            assert stored() == (1, 7)
+            if fails:
+                raise ZeroDivisionError
+    assert stored() == (1 if fails else 2, 7)
+    assert state.creds["nextPreKeyId"] == stored()[0]
+    await state.close()
 
 
 async def test_creds_update_may_carry_more_and_says_what_it_cannot_take(store: Slow, caplog: pytest.LogCaptureFixture) -> None:

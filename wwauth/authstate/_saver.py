@@ -54,7 +54,7 @@ class Saver:
 
     async def save(self) -> None:
         """Save the credentials, together with whoever else asks before the write begins."""
-        self._asked = dict(self._creds)
+        self._asked = self._settled()
         # Done: it was cancelled before its turn, by somebody who cancels all tasks.
         if self._next is None or self._next.done():
             self._next = asyncio.ensure_future(self._save())
@@ -121,9 +121,20 @@ class Saver:
                 if self._next is None:
                     self._asked = None
 
+    def _settled(self) -> dict[str, Any]:
+        """Return the credentials without what transactions that run have changed: their commits bring that, with the keys."""
+        settled = dict(self._creds)
+        running = [change for change in self._changes if not change.is_due]
+        if running:
+            stored = BufferJSON.loads(self._new if self._saved is None else self._saved)
+            for change in running:
+                change.leave_out(settled, stored)
+        return settled
+
     async def _write_creds(self, changes: dict[RecordName, str | None]) -> None:
-        check_creds(self._creds)
-        text = BufferJSON.dumps(self._creds)
+        creds = self._settled()
+        check_creds(creds)
+        text = BufferJSON.dumps(creds)
         # Unchanged, and still there: another program may have deleted it.
         if changes or text != self._saved or not await self._is_stored(text):
             await self._write({**changes, CREDS: text})
@@ -155,6 +166,22 @@ class CredsChange:
     def __init__(self, saver: Saver, creds: AuthenticationCreds, changed: dict[str, Any], removed: set[str]) -> None:
         self._saver, self._creds = saver, creds
         self.changed, self.removed = changed, removed
+        self.is_due = False
+
+    def include(self) -> None:
+        """Have it written with the credentials from now on: the commit begins."""
+        self.is_due = True
+
+    def leave_out(self, creds: dict[str, Any], base: dict[str, Any]) -> None:
+        """Put what `base` has in its place in other credentials, but for what was changed again."""
+        for key, value in self.changed.items():
+            if key in creds and creds[key] == value:
+                if key in base:
+                    creds[key] = base[key]
+                else:
+                    del creds[key]
+        for key in self.removed & (base.keys() - creds.keys()):
+            creds[key] = base[key]
 
     def apply(self, creds: dict[str, Any]) -> None:
         """Change other credentials the same way."""
@@ -169,12 +196,4 @@ class CredsChange:
     def put_back(self) -> None:
         """Take it back, but for what was changed again or stored by somebody else meanwhile."""
         self._saver.ended(self, kept=False)
-        base = self._saver.base()
-        for key, value in self.changed.items():
-            if key in self._creds and self._creds[key] == value:
-                if key in base:
-                    self._creds[key] = base[key]
-                else:
-                    del self._creds[key]
-        for key in self.removed & (base.keys() - self._creds.keys()):
-            self._creds[key] = base[key]
+        self.leave_out(self._creds, self._saver.base())

@@ -68,6 +68,9 @@ class Transactions:
 class Undo(Protocol):
     """A change of the credentials in memory, which is part of a transaction."""
 
+    def include(self) -> None:
+        """Let the credentials that are written from now on have it: the commit begins."""
+
     def keep(self) -> None:
         """Take note that it was committed."""
 
@@ -176,6 +179,8 @@ class TransactionContext:
         creds = bool(transaction.undo)
         if not transaction.changes and not creds:
             return
+        for change in transaction.undo:
+            change.include()
         for left in range(self._retries, -1, -1):
             try:
                 await self._records.write(transaction.changes, creds=creds)
