@@ -21,9 +21,9 @@ _KINDS: dict[int | None, tuple[type[StoreError], str]] = {
     errno.EPERM: (StoreDenied, "mend its permissions"),
     errno.EROFS: (StoreDenied, "mount it writable"),
     errno.EMFILE: (StoreUnavailable, "raise the limit of open files (ulimit -n), or close some"),
-    errno.ENOTDIR: (StoreUnavailable, "name a folder: a file is where it should be"),
-    errno.EEXIST: (StoreUnavailable, "name a folder: a file is where it should be"),
-    errno.EISDIR: (StoreUnavailable, "name a file: a folder is where it should be"),
+    errno.ENOTDIR: (StoreUnavailable, "a file is where a folder should be, so move it or name another place"),
+    errno.EEXIST: (StoreUnavailable, "a file is where a folder should be, so move it or name another place"),
+    errno.EISDIR: (StoreUnavailable, "a folder is where a file should be, so move it or name another place"),
     errno.ENAMETOOLONG: (StoreUnavailable, "use a shorter name"),
 }
 

@@ -201,7 +201,7 @@ async def test_a_url_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 async def test_a_file_in_a_folders_place_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path / "file", tmp_path / "file" / "auth"):
-        with pytest.raises(StoreUnavailable, match="name a folder"):
+        with pytest.raises(StoreUnavailable, match="a file is where a folder should be"):
             await use_multi_file_auth_state(folder)
     assert (tmp_path / "file").read_text() == "mine"
 

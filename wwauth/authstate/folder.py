@@ -94,7 +94,8 @@ async def use_multi_file_auth_state(
     except CredsCorrupted as error:
         good = await store.good_copy()
         if good is None:
-            raise CredsCorrupted(f"{store._folder}: {error}") from error
+            none = "; there is no good copy for recover=True" if recover else ""
+            raise CredsCorrupted(f"{store._folder}: {error}{none}") from error
         if not recover:
             cure = "recover=True brings back the newest good copy of creds.json"
             raise CredsCorrupted(f"{store._folder}: {error}; {cure}") from error
