@@ -293,6 +293,19 @@ async def test_a_save_elsewhere_leaves_what_a_transaction_changed_to_its_commit(
     await state.close()
 
 
+@pytest.mark.parametrize("given", [None, b"{}"])
+async def test_what_a_plug_in_gives_in_place_of_a_text_is_told(given: Any) -> None:
+    class Wrong(MemoryAuthStateStore):
+        async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
+            found = await super().read(session=session, names=names)
+            return {name: found.get(name, given) for name in names if name in found or name != CREDS}
+
+    state, _ = await use_auth_state(Wrong())
+    with pytest.raises(ConfigurationError, match=f"as {type(given).__name__}: its read"):
+        await state.keys.get("pre-key", ["1"])
+    await state.close()
+
+
 async def test_creds_update_may_carry_more_and_says_what_it_cannot_take(store: Slow, caplog: pytest.LogCaptureFixture) -> None:
     state, _ = await use_auth_state(store)
     emitter = AsyncIOEventEmitter()
