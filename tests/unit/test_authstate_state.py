@@ -293,6 +293,36 @@ async def test_a_save_elsewhere_leaves_what_a_transaction_changed_to_its_commit(
     await state.close()
 
 
+async def test_a_save_that_is_written_before_a_commit_has_none_of_it(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    store.gate.clear()
+    state.creds["accountSyncCounter"] = 1
+    saves = [asyncio.create_task(save_creds())]
+    await asyncio.sleep(0.01)
+
+    async def upload(number: int) -> None:
+        async with state.keys.transaction(str(number)):
+            await state.keys.set({"pre-key": {str(number): {"n": number}}})
+            state.creds[f"uploaded{number}"] = number
+            await save_creds()
+
+    uploads = [asyncio.create_task(upload(1))]
+    await asyncio.sleep(0.01)
+    saves.append(asyncio.create_task(save_creds()))
+    uploads.append(asyncio.create_task(upload(2)))
+    await asyncio.sleep(0.01)
+    store.gate.set()
+    await asyncio.gather(*saves, *uploads)
+    seen: set[str] = set()
+    for write in store.writes:
+        seen |= {name.id for name in write if name.type == "pre-key"}
+        if (text := write.get(CREDS)) is not None:
+            assert {key[-1] for key in BufferJSON.loads(text) if key.startswith("uploaded")} == seen
+    assert seen == {"1", "2"}
+    await state.close()
+
+
 @pytest.mark.parametrize("given", [None, b"{}"])
 async def test_what_a_plug_in_gives_in_place_of_a_text_is_told(given: Any) -> None:
     class Wrong(MemoryAuthStateStore):

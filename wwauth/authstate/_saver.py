@@ -13,7 +13,7 @@ from .creds import check_creds
 from .records import plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ..abc import AuthStateStore, RecordName
     from .creds import AuthenticationCreds
@@ -62,9 +62,9 @@ class Saver:
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(self._next)
 
-    async def write(self, changes: dict[RecordName, str | None], creds: bool) -> None:  # noqa: FBT001 - a callback
+    async def write(self, changes: dict[RecordName, str | None], creds: Collection[CredsChange]) -> None:
         """
-        Write records, with the credentials or without.
+        Write records, and with them the credentials with these changes of a transaction, where it has any.
 
         The first keys of a new identity bring its credentials with them: keys without credentials would be nobody's.
         """
@@ -74,7 +74,7 @@ class Saver:
                 await self._write(changes)
                 return
             async with self._turn:
-                await self._write_creds(changes)
+                await self._write_creds(changes, creds)
 
     async def close(self) -> None:
         """Refuse what comes from now on and wait for what has begun."""
@@ -116,23 +116,23 @@ class Saver:
             try:
                 async with self._turn:
                     self._next = None
-                    await self._write_creds({})
+                    await self._write_creds({}, ())
             finally:
                 if self._next is None:
                     self._asked = None
 
-    def _settled(self) -> dict[str, Any]:
-        """Return the credentials without what transactions that run have changed: their commits bring that, with the keys."""
+    def _settled(self, due: Collection[CredsChange] = ()) -> dict[str, Any]:
+        """Return the credentials without what transactions that run have changed and is not `due`: their commits bring it."""
         settled = dict(self._creds)
-        running = [change for change in self._changes if not change.is_due]
+        running = [change for change in self._changes if change not in due]
         if running:
             stored = BufferJSON.loads(self._new if self._saved is None else self._saved)
             for change in running:
                 change.leave_out(settled, stored)
         return settled
 
-    async def _write_creds(self, changes: dict[RecordName, str | None]) -> None:
-        creds = self._settled()
+    async def _write_creds(self, changes: dict[RecordName, str | None], due: Collection[CredsChange]) -> None:
+        creds = self._settled(due)
         check_creds(creds)
         text = BufferJSON.dumps(creds)
         # Unchanged, and still there: another program may have deleted it.
@@ -166,11 +166,6 @@ class CredsChange:
     def __init__(self, saver: Saver, creds: AuthenticationCreds, changed: dict[str, Any], removed: set[str]) -> None:
         self._saver, self._creds = saver, creds
         self.changed, self.removed = changed, removed
-        self.is_due = False
-
-    def include(self) -> None:
-        """Have it written with the credentials from now on: the commit begins."""
-        self.is_due = True
 
     def leave_out(self, creds: dict[str, Any], base: dict[str, Any]) -> None:
         """Put what `base` has in its place in other credentials, but for what was changed again."""

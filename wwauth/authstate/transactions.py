@@ -68,9 +68,6 @@ class Transactions:
 class Undo(Protocol):
     """A change of the credentials in memory, which is part of a transaction."""
 
-    def include(self) -> None:
-        """Let the credentials that are written from now on have it: the commit begins."""
-
     def keep(self) -> None:
         """Take note that it was committed."""
 
@@ -176,14 +173,11 @@ class TransactionContext:
             _entered.set(tuple(entered for entered in _entered.get() if entered is not transaction))
 
     async def _commit(self, transaction: Transaction) -> None:
-        creds = bool(transaction.undo)
-        if not transaction.changes and not creds:
+        if not transaction.changes and not transaction.undo:
             return
-        for change in transaction.undo:
-            change.include()
         for left in range(self._retries, -1, -1):
             try:
-                await self._records.write(transaction.changes, creds=creds)
+                await self._records.write(transaction.changes, creds=transaction.undo)
             except WWAuthError as error:
                 if not left or not error.retryable:
                     raise
