@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -217,6 +219,28 @@ async def test_a_dead_holder_of_this_machine_is_followed_at_once(store: RedisAut
 
 
 # Clients
+
+
+_FORGETFUL = """
+import asyncio, sys
+from wwauth.authstate import use_redis_auth_state
+
+async def main():
+    state, save_creds = await use_redis_auth_state(sys.argv[1])
+    await save_creds()
+    globals()["kept"] = state
+
+asyncio.run(main())
+"""
+
+
+async def test_a_program_that_never_closes_ends_quietly_and_gives_its_session_back(url: str) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", _FORGETFUL, url], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    state, _ = await use_redis_auth_state(url)
+    await state.close()
 
 
 async def test_stores_of_one_url_share_a_client_until_the_last_is_closed(url: str, redis: Redis) -> None:

@@ -13,7 +13,7 @@ from wwauth.errors import ConfigurationError, StoreError
 from .._driver import DriverBase, load
 from .._redis import RedisLeases, check_fence, meaning
 from .._redisurl import check_client, doubts, open_client, place_of, split_url
-from ._hold import holding
+from ._hold import Holding
 from ._redis_layouts import DELETE, WRITE, Layout, OwnKeys, PeerKeys, find_layout
 from ._shared import Shared
 
@@ -209,7 +209,7 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
             StoreUnavailable, StoreDenied: The server does not answer.
         """
         layout = await self._found(session)
-        async with holding(self._leases[layout.name], session) as fence:
+        async with Holding(self._leases[layout.name], session) as fence:
             self._fences[session] = fence
             try:
                 yield

@@ -15,7 +15,7 @@ from wwauth.errors import ConfigurationError
 from .._driver import DriverBase, load
 from .._sqlurl import new_engine, place, sqlite_path
 from ..urls import redact_url
-from ._hold import holding
+from ._hold import Holding
 from ._shared import Shared
 from .sqlite import SQLiteAuthStateStore
 
@@ -185,7 +185,7 @@ class SQLAuthStateStore(Closing, AuthStateStore):
             StoreUnavailable, StoreDenied: The server cannot tell.
         """
         name = check_session_name(session)
-        async with holding(self.opened().leases, name) as fence:
+        async with Holding(self.opened().leases, name) as fence:
             self._fences[name] = fence
             try:
                 yield
