@@ -400,6 +400,19 @@ async def test_logout_leaves_what_is_not_of_the_login(copy: Callable[[str], Path
     assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == ["baileys_store.json"]
 
 
+async def test_logout_in_a_programs_own_folder_leaves_what_may_be_the_programs(
+    copy: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = copy("01-fresh")
+    (folder / "package.json").write_text("{}")
+    (folder / "package-lock.json").write_text("{}")
+    state, _ = await use_multi_file_auth_state(folder)
+    await state.keys.set({"pre-key": {"77": {"public": b"1", "private": b"2"}}})
+    await state.logout()
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["package-lock.json", "package.json"]
+    assert "package-lock.json" in caplog.text
+
+
 async def test_logout_removes_an_empty_folder(copy: Callable[[str], Path]) -> None:
     folder = copy("03-full")
     (folder / ".wwauth-backup-0123.json").write_text("{}")

@@ -21,6 +21,7 @@ from ..backup.authfolder import AuthStateFolder, folder_lock, login_of, read_cre
 from ..backup.engine import BackupEngine
 from ..backup.schedule import BackupSchedule
 from ..errors import ConfigurationError, SnapshotFailed
+from ._foreign import check_holds_a_login_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -128,6 +129,7 @@ class AuthStateBackup:
         as `FOLDER.previous`, until the next restore.
 
         Raises:
+            ConfigurationError: The folder holds more than a login; nothing was changed.
             SessionInUse: A state of wwauth's has the folder. (Baileys knows no lock: stop it first.)
             SessionNotFound: The store has no such session, or not that generation.
             SessionCorrupted: What the store holds is damaged; the folder is as it was.
@@ -135,6 +137,7 @@ class AuthStateBackup:
         """
         async with self._alone(), self._held():
             await self._engine.recover(self._folder)
+            await in_thread(lambda _: check_holds_a_login_alone(self._folder))
             previous, aside = self._engine.previous(self._folder), temporary_sibling(self._folder)
             moved = await in_thread(lambda _: self._folder.exists() and _renamed(previous, aside))
             try:

@@ -29,11 +29,12 @@ from .._names import is_session_name
 from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import CredsCorrupted, SessionNotFound, StoreUnavailable
+from ._foreign import foreign_entry
 from ._journal import Journal
 from ._streams import digest
 from .bufferjson import BufferJSON
 from .creds import check_creds
-from .names import file_name, record_of
+from .names import KNOWN_TYPES, file_name, record_of
 from .state import open_state
 
 if TYPE_CHECKING:
@@ -369,7 +370,17 @@ class FolderAuthStateStore(AuthStateStore):
             temporary.write_text(self._creds_digest(), "ascii")
         for path in (self._folder / _CREDS_FILE, self._folder / _GOOD_COPY):
             path.unlink(missing_ok=True)
-        for name in self._names(None):
+        names = self._names(None)
+        if (foreign := foreign_entry(self._folder)) is not None:
+            # A file of any program's may look like a key of a type that is not known: package-lock.json for one.
+            left = [file_name(name) for name in names if name.type not in KNOWN_TYPES]
+            names = [name for name in names if name.type in KNOWN_TYPES]
+            if left:
+                _log.warning(
+                    "%s holds something else (%s): %d files of unknown types were left, %s for one",
+                    *(self._folder, foreign, len(left), left[0]),
+                )
+        for name in names:
             (self._folder / file_name(name)).unlink(missing_ok=True)
         if self._journal is not None:
             self._journal.discard()

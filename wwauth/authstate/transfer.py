@@ -14,12 +14,12 @@ from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import ConfigurationError, CredsCorrupted, SessionNotFound, StoreUnavailable
 from ._findings import label
+from ._foreign import check_holds_a_login_alone
 from ._newfolder import NewFolder, is_wwauths
 from ._streams import chunked, digest, in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .folder import FolderAuthStateStore
-from .names import record_of
 from .records import plugin_errors
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def export_auth_state(
         if replaced:
             if not replace:
                 raise ConfigurationError(f"{target} is there already: {_AGAIN}")
-            await in_thread(lambda _: _check_replaceable(target))
+            await in_thread(lambda _: check_holds_a_login_alone(target))
             await stack.enter_async_context(FolderAuthStateStore(target).hold(session=session))
             if os.name == "nt":
                 # A folder in which a file is open cannot be renamed there: the lock is looked at, and given back.
@@ -288,18 +288,6 @@ def _in_the_way(target: Path) -> bool:
                 return next(entries, None) is not None
         except FileNotFoundError:
             return False
-
-
-def _check_replaceable(target: Path) -> None:
-    """Refuse a folder that holds more than a login: all of it would be deleted."""
-    with store_errors(f"look into {target}"), os.scandir(target) as entries:
-        for entry in entries:
-            name = entry.name
-            ours = record_of(name) is not None or name.startswith(".wwauth") or ".json." in name
-            if not ours or not entry.is_file(follow_symlinks=False):
-                raise ConfigurationError(
-                    f"{target} holds something else ({name!r:.60}), which would be deleted: name a folder for the login alone"
-                )
 
 
 def _not_kept(session: str) -> StoreUnavailable:
