@@ -23,9 +23,10 @@ help:
 demo: chromium
 	$(PYTHON) -m wwauth demo
 
-# As many at a time as there are cores; each has browsers to feed, so not without end.
+# As many at a time as there are cores; each has browsers to feed, so not without end. A browser's tests take a hundred times as
+# long as others: who has none left takes some of his neighbour's. The packaging is `make check`'s.
 test: chromium
-	$(PYTHON) -m pytest -n logical --maxprocesses 4 $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal --ignore tests/unit/test_packaging.py $(PYTEST_ARGS)
 
 check: $(INSTALLED)
 	$(PYTHON) -m ruff check
@@ -43,8 +44,8 @@ bench: chromium tests/interop/node_modules
 	$(PYTHON) benchmarks/authstate.py
 
 soak: chromium tests/interop/node_modules
-	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults/test_backup_faults.py tests/unit/test_generations_walk.py \
-		tests/unit/test_hostile_mutations.py tests/browser $(PYTEST_ARGS)
+	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults tests/browser tests/interop tests/unit/test_backup_engine.py \
+		tests/unit/test_generations_walk.py tests/unit/test_hostile_mutations.py tests/stores/test_mirrored_walk.py $(PYTEST_ARGS)
 
 chromium: $(INSTALLED)
 	@$(PYTHON) scripts/prepare.py chromium

@@ -22,6 +22,10 @@ _KINDS: dict[int | None, tuple[type[StoreError], str]] = {
     errno.EPERM: (StoreDenied, "mend its permissions"),
     errno.EROFS: (StoreDenied, "mount it writable"),
     errno.EMFILE: (StoreUnavailable, "raise the limit of open files (ulimit -n), or close some"),
+    errno.ENOTDIR: (StoreUnavailable, "a file is where a folder should be, so move it or name another place"),
+    errno.EEXIST: (StoreUnavailable, "a file is where a folder should be, so move it or name another place"),
+    errno.EISDIR: (StoreUnavailable, "a folder is where a file should be, so move it or name another place"),
+    errno.ENAMETOOLONG: (StoreUnavailable, "use a shorter name"),
 }
 
 
@@ -35,8 +39,8 @@ def store_errors(doing: str) -> Iterator[None]:
         raise kind(f"cannot {doing}: {error.strerror or error}; {cure}") from error
 
 
-# A URL that was made a `Path` of has lost one of its slashes.
-_DATABASE = re.compile(r"(sqlite|postgres(?:ql)?|mysql|mariadb|mongodb|rediss?)(?:\+\w+)?:[/\\]", re.IGNORECASE)
+# A URL that was made a `Path` of has lost a slash; a drive of Windows has one letter.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
 
 
 def check_path(path: str | os.PathLike[str], *, what: str) -> Path:
@@ -48,7 +52,7 @@ def check_path(path: str | os.PathLike[str], *, what: str) -> Path:
         usable = False
     if not usable:
         raise ConfigurationError(f"invalid path {path!r}: name {what}, as text or a pathlib.Path")
-    if (url := _DATABASE.match(text)) is not None:
-        # Not repeated: there may be a password in it.
-        raise ConfigurationError(f"this is the URL of a database ({url[1]}:), and no path: name {what}")
+    if (url := _URL.match(text)) is not None and not os.path.exists(text):  # noqa: PTH110 - Path would change it
+        # No more of it: there may be a password in it.
+        raise ConfigurationError(f"invalid path {url[1]}://…: that is a URL, and no path; name {what}")
     return Path(path)

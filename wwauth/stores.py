@@ -6,9 +6,9 @@ The stores: each is loaded with its first use, so that no database driver is loa
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from ._lazy import lazy
 from .abc import SessionInfo, Store, StoreFeatures
 
 if TYPE_CHECKING:
@@ -39,27 +39,18 @@ __all__ = [
     "open_store",
 ]
 
-_MODULES = {
-    "EncryptedStore": "wwauth_stores.encrypted",
-    "FileSystemStore": "wwauth_stores.filesystem",
-    "MemoryStore": "wwauth_stores.memory",
-    "MirroredStore": "wwauth_stores.mirrored",
-    "MongoStore": "wwauth_stores.mongo",
-    "ObjectStore": "wwauth_stores.object",
-    "RedisStore": "wwauth_stores.redis",
-    "RetryingStore": "wwauth_stores.retrying",
-    "SQLStore": "wwauth_stores.sql",
-    "open_store": "wwauth_stores.urls",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "EncryptedStore": "wwauth_stores.encrypted",
+        "FileSystemStore": "wwauth_stores.filesystem",
+        "MemoryStore": "wwauth_stores.memory",
+        "MirroredStore": "wwauth_stores.mirrored",
+        "MongoStore": "wwauth_stores.mongo",
+        "ObjectStore": "wwauth_stores.object",
+        "RedisStore": "wwauth_stores.redis",
+        "RetryingStore": "wwauth_stores.retrying",
+        "SQLStore": "wwauth_stores.sql",
+        "open_store": "wwauth_stores.urls",
+    },
+)

@@ -47,12 +47,14 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
 
 def open_client(url: str, **options: Any) -> Any:
     """
-    Return a client for a URL; nothing is connected yet. `options` are for redis-py's `Redis.from_url`.
+    Return a client for a URL; nothing is connected yet. `options` are for redis-py's connections.
+
+    Commands beyond those that its connections take (`max_connections` in the URL, 50) wait for their turn.
 
     Raises:
         ConfigurationError: redis-py does not take it; no password is in the message.
     """
-    from redis.asyncio import Redis  # noqa: PLC0415 - a driver
+    from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415 - a driver
     from redis.asyncio.retry import Retry  # noqa: PLC0415 - as above
     from redis.backoff import NoBackoff  # noqa: PLC0415 - as above
 
@@ -60,8 +62,10 @@ def open_client(url: str, **options: Any) -> Any:
     once_more = Retry(NoBackoff(), 1)
     problem = None
     try:
-        client = Redis.from_url(url, **{"retry": once_more, **options})
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)  # is every option known?
+        # Redis.from_url() has a pool that refuses what comes while all connections are in use.
+        pool = BlockingConnectionPool.from_url(url, **{"retry": once_more, **options})
+        pool.connection_class(**pool.connection_kwargs)  # is every option known?
+        client = Redis.from_pool(pool)
     except (TypeError, ValueError) as error:
         problem = type(error).__name__
     if problem is not None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import stat
 import sys
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from wwauth._disk import store_errors
 from wwauth._files import PRIVATE_DIR, PRIVATE_FILE
-from wwauth.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
+from wwauth.errors import ConfigurationError, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -89,6 +90,7 @@ class DatabaseFile:
         Tell whether it is there; with `create` it is made when it never was, 0600, and its folder 0700.
 
         Raises:
+            ConfigurationError: It is a folder.
             StoreUnavailable: It was there and is gone: whoever has it open would write into nothing.
         """
         with store_errors(f"open {self.path}"):
@@ -102,6 +104,8 @@ class DatabaseFile:
                         f"the database {self.path} is gone: mount it or bring it back, or start anew to begin with an empty one"
                     ) from error
                 return False
+            if stat.S_ISDIR(info.st_mode):
+                raise ConfigurationError(f"invalid SQLite database {self.path}: it is a folder; name a file in it")
             identity = (info.st_dev, info.st_ino)
             if identity != self.identity:
                 self._close_to_others()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ import pytest
 from playwright.async_api import async_playwright
 
 from wwauth.testing import Simulator
+
+from ..soaking import most_in_soak, soak
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 SITE = "https://web.whatsapp.com/"
 
-soak = pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak")
-
 both_addresses = pytest.mark.parametrize("address", ["simulator", pytest.param("whatsapp", marks=soak)], indirect=True)
 """Runs a test of clients at the simulator's own address, and in the long tests at the real site's, as tests/interop does."""
 
@@ -33,10 +32,10 @@ real_address = pytest.mark.parametrize("address", ["whatsapp"], indirect=True)
 """Runs a test of clients at the real site's address alone: the other one is no different there, and each costs a browser."""
 
 
-def by_turns(name: str, values: Sequence[object]) -> pytest.MarkDecorator:
-    """Run a test with each value, at one address and the other by turns."""
+def by_turns(name: str, values: Sequence[object], *, usual: int = 2) -> pytest.MarkDecorator:
+    """Run a test with each value, at one address and the other by turns; only the first `usual` ones each time."""
     pairs = [(("simulator", "whatsapp")[number % 2], value) for number, value in enumerate(values)]
-    return pytest.mark.parametrize(("address", name), pairs, indirect=["address"])
+    return pytest.mark.parametrize(("address", name), most_in_soak(pairs, usual=usual), indirect=["address"])
 
 
 # An address of the same origin where no script of the page's runs: storage can be changed there with nobody looking.

@@ -22,6 +22,7 @@ from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
 from wwauth.web.processes import kill_tree
 
+from ..soaking import most_in_soak
 from .simulated import crash_page
 
 if TYPE_CHECKING:
@@ -332,7 +333,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
-@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+@pytest.mark.parametrize("group", most_in_soak([False, True]), ids=["process", "group"])
 async def test_a_signal_closes_the_page_and_nothing_else(simulator: Simulator, running: Running, group: bool) -> None:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(

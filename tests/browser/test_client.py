@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from wwauth.errors import (
 )
 from wwauth.web.processes import kill_tree, profile_owner
 
+from ..soaking import most_in_soak
 from .simulated import both_addresses, by_turns
 
 if TYPE_CHECKING:
@@ -388,8 +390,10 @@ async def test_wait_for_is_bounded(make_client: Callable[..., Recorded]) -> None
         await waiting
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.4, 1.0, 1.6])
-@pytest.mark.parametrize("how", ["cancel", "destroy"])
+@pytest.mark.parametrize(
+    ("how", "delay"),
+    most_in_soak(itertools.product(["cancel", "destroy"], [0.05, 0.4, 1.0, 1.6]), usual=[("cancel", 1.0), ("destroy", 0.4)]),
+)
 async def test_interrupted_at_any_moment_nothing_is_left(
     make_client: Callable[..., Recorded], tmp_path: Path, delay: float, how: str
 ) -> None:
@@ -539,8 +543,13 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("when", ["starting", "initialized"])
+@pytest.mark.parametrize(
+    ("when", "number"),
+    most_in_soak(
+        itertools.product(["starting", "initialized"], [signal.SIGTERM, signal.SIGINT]),
+        usual=[("starting", signal.SIGINT), ("initialized", signal.SIGTERM)],
+    ),
+)
 async def test_a_signal_leaves_nothing_running(simulator: Simulator, tmp_path: Path, number: signal.Signals, when: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -17,7 +17,7 @@ from wwauth.errors import ConfigurationError, SessionCorrupted, SessionInUse, St
 from wwauth.stores import FileSystemStore
 from wwauth.testing import StrategyContract
 
-from .simulated import soak
+from ..soaking import soak
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from wwauth._launch import Launch
 from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, StrategyError
 
+from ..soaking import SOAK
 from .conftest import EVENTS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.browser
 LIFE = ("qr", "loading_screen", "authenticated", "ready", "change_state", "disconnected")
 
 # Under WWAUTH_SOAK=1, fifty.
-RESTARTS = 50 if os.environ.get("WWAUTH_SOAK") == "1" else 10
+RESTARTS = 50 if SOAK else 5
 
 
 async def test_handlers_that_raise_do_not_break_the_login(

@@ -15,6 +15,7 @@ from wwauth import LegacySessionAuth
 from wwauth.errors import AuthenticationFailed, BrowserClosed, SessionClosed
 from wwauth.testing import Simulator
 
+from ..soaking import most_in_soak, soak
 from .simulated import both_addresses
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ async def test_the_session_logs_in_from_a_fresh_profile(
     assert not any(value in caplog.text for value in session.values())
 
 
+@soak
 async def test_two_logins_side_by_side(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
     first, second = (make_client(auth_strategy=LegacySessionAuth()) for _ in range(2))
     sessions = await asyncio.gather(link(first, simulator), link(second, simulator))
@@ -159,7 +161,7 @@ async def test_frames_and_other_tabs_inject_nothing(make_client: Callable[..., R
     assert (await local_storage(it.client))["kept"] == "yes"
 
 
-@pytest.mark.parametrize("kind", ["linked", "restored"])
+@pytest.mark.parametrize("kind", most_in_soak(["restored", "linked"]))
 async def test_a_page_in_place_of_a_crashed_one_goes_on_with_what_is_stored(
     make_client: Callable[..., Recorded], simulator: Simulator, kind: str
 ) -> None:
@@ -210,7 +212,7 @@ async def redirecting_to(address: str) -> AsyncIterator[str]:
 # A session that is refused --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["wrong", "outdated"])
+@pytest.mark.parametrize("kind", most_in_soak(["outdated", "wrong"]))
 async def test_a_refused_session_ends_in_auth_failure(
     make_client: Callable[..., Recorded], simulator: Simulator, kind: str
 ) -> None:
@@ -284,11 +286,13 @@ NO_TOKEN = """
 
 @pytest.mark.parametrize(
     ("legacy", "script", "said"),
-    [
-        (False, None, "LegacySessionAuth cannot keep the login of a multi-device account: use LocalAuth or RemoteAuth"),
-        (False, NO_MODULE, "the page has no WABrowserId, WASecretBundle, WAToken1, WAToken2 in localStorage"),
-        (True, NO_TOKEN, "the page has no WAToken2 in localStorage"),
-    ],
+    most_in_soak(
+        [
+            (False, None, "LegacySessionAuth cannot keep the login of a multi-device account: use LocalAuth or RemoteAuth"),
+            (False, NO_MODULE, "the page has no WABrowserId, WASecretBundle, WAToken1, WAToken2 in localStorage"),
+            (True, NO_TOKEN, "the page has no WAToken2 in localStorage"),
+        ]
+    ),
     ids=["multi-device", "today", "incomplete"],
 )
 async def test_a_login_that_cannot_be_kept_is_refused(

@@ -202,7 +202,7 @@ async def test_destroy_ends_a_relaunch(make_client: Callable[..., Recorded], sim
         await it.client.wait_for("qr", timeout=5)
 
 
-@by_turns("stays", [True, False])
+@by_turns("stays", [True, False], usual=1)
 async def test_unpaired_for_a_moment_is_no_logout(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, *, stays: bool
 ) -> None:
@@ -224,7 +224,7 @@ async def test_unpaired_for_a_moment_is_no_logout(
     await comes_back(it.client, it)
 
 
-@by_turns("kind", ["local", "remote"])
+@by_turns("kind", ["remote", "local"], usual=1)
 async def test_logout_of_a_dead_page_deletes_all_the_same_and_says_what_is_left_to_do(
     make_client: Callable[..., Recorded],
     simulator: Simulator,
@@ -516,7 +516,7 @@ def processes_of(program: asyncio.subprocess.Process) -> list[psutil.Process]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
-@by_turns("reverse", [False, True])
+@by_turns("reverse", [False, True], usual=1)
 async def test_a_signal_to_all_processes_ends_in_a_backup_of_the_closed_profile(
     make_client: Callable[..., Recorded], simulator: Simulator, address: dict[str, Any], tmp_path: Path, *, reverse: bool
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import copy
+import itertools
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import pytest
 from wwauth import LocalAuth
 from wwauth.errors import AuthTimeout, ConfigurationError
 
+from ..soaking import most_in_soak
 from .simulated import SITE, both_addresses
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 USER, PASSWORD = "me", "hunter2"
+WRONG = {"username": USER, "password": "wrong"}
 
 
 class Proxy:
@@ -115,8 +118,12 @@ def through(proxy: Proxy, how: str, launch_options: dict[str, Any]) -> dict[str,
     return {**launch_options, "args": args, "proxy": {"server": proxy.url}}
 
 
-@pytest.mark.parametrize("how", ["args", "proxy"])
-@pytest.mark.parametrize("site", ["simulator", "whatsapp"])
+@pytest.mark.parametrize(
+    ("site", "how"),
+    most_in_soak(
+        itertools.product(["simulator", "whatsapp"], ["args", "proxy"]), usual=[("simulator", "args"), ("whatsapp", "proxy")]
+    ),
+)
 async def test_a_proxy_gets_its_password(
     make_client: Callable[..., Recorded], simulator: Simulator, launch_options: dict[str, Any], how: str, site: str
 ) -> None:
@@ -134,8 +141,10 @@ async def test_a_proxy_gets_its_password(
     assert given == before
 
 
-@pytest.mark.parametrize("given", [None, {"username": USER, "password": "wrong"}], ids=["none", "wrong"])
-@pytest.mark.parametrize("site", ["simulator", "whatsapp"])
+@pytest.mark.parametrize(
+    ("site", "given"),
+    most_in_soak([("simulator", None), ("whatsapp", WRONG), ("simulator", WRONG), ("whatsapp", None)], usual=2),
+)
 async def test_a_proxy_that_refuses_is_named(
     make_client: Callable[..., Recorded],
     simulator: Simulator,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import sys
 import tempfile
@@ -19,13 +18,14 @@ from wwauth import Client, RemoteAuth
 from wwauth.stores import MemoryStore
 from wwauth.testing import Simulator
 
+from ..soaking import SOAK
+
 if TYPE_CHECKING:
     from wwauth.abc import AuthStrategy
 
 pytestmark = pytest.mark.browser
 
-# Under WWAUTH_SOAK=1, twenty.
-RESTARTS = 20 if os.environ.get("WWAUTH_SOAK") == "1" else 6
+RESTARTS = 20 if SOAK else 4
 
 
 def descriptors(process: psutil.Process) -> int:

@@ -12,6 +12,8 @@ from wwauth.backup import BackupEngine, DataPath, migrate_session
 from wwauth.errors import SessionInUse
 from wwauth.stores import FileSystemStore, open_store
 
+from ..soaking import most_in_soak
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -27,7 +29,8 @@ pytestmark = pytest.mark.browser
 SERVERS = ["postgresql", "mariadb", "redis", "mongodb", "s3", "azure", "gcs"]
 
 
-@pytest.fixture(params=["sqlite", *SERVERS])
+# Of two that share their code one each time.
+@pytest.fixture(params=most_in_soak(["sqlite", *SERVERS], usual=["sqlite", "postgresql", "redis", "mongodb", "s3"]))
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'logins.db'}"

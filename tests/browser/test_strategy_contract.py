@@ -15,7 +15,7 @@ from wwauth.errors import WWAuthError
 from wwauth.stores import FileSystemStore
 from wwauth.testing import StrategyContract
 
-from .simulated import soak
+from ..soaking import soak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,7 +70,7 @@ program: dict[str, Any] = {"__name__": __name__}
 exec(compile(STRATEGY, f"{DOCUMENT} (the strategy)", "exec"), program)
 exec(compile(TEST, f"{DOCUMENT} (its test)", "exec"), program)
 
-TestFolderAuth = program["TestFolderAuth"]
+TestFolderAuth = soak(program["TestFolderAuth"])
 
 
 def test_the_test_of_the_document_is_as_short_as_it_says() -> None:

@@ -16,6 +16,7 @@ from wwauth import Client, LocalAuth
 from wwauth.errors import WebVersionUnavailable
 from wwauth.web.web_version import WebVersion
 
+from ..soaking import most_in_soak
 from .simulated import both_addresses, crash_page
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ async def test_a_page_that_replaces_a_crashed_one_is_served_the_same(
     assert await kept(it)
 
 
-@pytest.mark.parametrize("content", [None, b"", b" \n"], ids=["missing", "empty", "blank"])
+@pytest.mark.parametrize("content", most_in_soak([None, b"", b" \n"]), ids=["missing", "empty", "blank"])
 async def test_a_version_that_is_not_there(
     make_client: Callable[..., Recorded],
     simulator: Simulator,

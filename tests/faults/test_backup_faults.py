@@ -21,6 +21,7 @@ from wwauth.errors import LeaseLost, SessionCorrupted, SnapshotFailed, StoreDeni
 from wwauth.stores import FileSystemStore
 
 from ..soak.evidence import write_evidence
+from ..soaking import SOAK
 from ..unit.profiles import ORIGIN
 from .checks import Checks
 from .failing import Failing
@@ -29,8 +30,6 @@ from .killed import SESSION, change, contents, new_engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-SOAK = os.environ.get("WWAUTH_SOAK") == "1"
 
 
 class Faults(Checks):

@@ -16,6 +16,8 @@ import pytest
 from wwauth import Client, RemoteAuth
 from wwauth.stores import FileSystemStore
 
+from ..soaking import SOAK
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -47,7 +49,7 @@ async def test_the_login_survives_a_kill_at_any_moment(
 ) -> None:
     moments = random.Random(7)
     codes = 0
-    for number in range(4):
+    for number in range(8 if SOAK else 3):
         worker = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",

@@ -9,6 +9,7 @@ import pytest
 from wwauth.testing import Simulator
 
 from ..soak.walk import QUICK, Walk
+from ..soaking import SOAK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,4 +21,4 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize("options", [{}, {"relaunch_on_logout": True, "restart_on_crash": 5}], ids=["plain", "relaunching"])
 async def test_a_walk(tmp_path: Path, launch_options: dict[str, Any], options: dict[str, Any]) -> None:
     async with Simulator(**QUICK) as simulator:
-        await Walk(tmp_path, simulator, launch_options, seed=11, **options).run(10)
+        await Walk(tmp_path, simulator, launch_options, seed=11, **options).run(50 if SOAK else 8)

@@ -15,6 +15,7 @@ import pytest
 
 from wwauth.testing import Simulator
 
+from ..soaking import most_in_soak
 from .peer import PeerError
 from .scenarios import SCENARIOS, link
 from .sides import OurSide
@@ -87,8 +88,11 @@ OPEN_END = {"logout_on_the_phone"}
 # Rows of the document whose tests stand below, or in the scenario itself.
 OTHERS = {"unlinked_while_away", "conflict_with_a_backup", "remote_restore", "logout_on_the_phone"}
 
+# Each is two browsers or more; the rest is played in the long tests.
+USUAL = [*DIFFERENT, "qr", "pairing_code", "remote_restore", "logout_on_the_phone", "conflict_with_a_backup", "connection_lost"]
 
-@pytest.mark.parametrize("name", SCENARIOS)
+
+@pytest.mark.parametrize("name", most_in_soak(SCENARIOS, usual=USUAL))
 async def test_events_are_those_of_the_peer(name: str, starter: MakeStarter) -> None:
     peer, saves = await _play(name, PEER, starter)
     if name in OPEN_END:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..faults.authstate_kills import AuthStateKills
+from ..soaking import soak
 from .evidence import write_evidence
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="its workers are forked"),
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
 ]
 
 KILLS = int(os.environ.get("WWAUTH_SOAK_KILLS", "1000"))

@@ -16,6 +16,7 @@ import pytest
 from wwauth.cli._console import Steps
 from wwauth.cli.demo import Summary, run_demo
 
+from ..soaking import soak
 from .evidence import write_evidence
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
 ]
 
 

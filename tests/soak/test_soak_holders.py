@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..faults.holders import Holders, all_phases
+from ..soaking import soak
 from .evidence import write_evidence
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="its workers are stopped with SIGSTOP"),
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
 ]
 
 # What the machines of the hosts are, and how long a lease lasts: two hosts, three of them, and two processes of one host,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..faults.kills import PHASES, Kills
+from ..soaking import soak
 from .evidence import write_evidence
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="its workers are forked"),
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
 ]
 
 

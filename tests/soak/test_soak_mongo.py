@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..soaking import soak
 from ..stores.killing import kill_in_saves
 from ..stores.test_mongo import _collected, motor, motors  # noqa: F401 - fixtures
 from ..stores.test_mongo import pytestmark as ignored
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from wwauth.stores import MongoStore
 
 pytestmark = [
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
     ignored,
 ]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..soaking import soak
 from ..stores.killing import kill_in_saves
 from ..stores.test_object import ENDINGS, MIB, growth, hasty, run
 from .evidence import write_evidence
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from tests.servers.azure import Azure
     from tests.servers.gcs import GCS
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"
-)
+pytestmark = soak
 
 
 @pytest.mark.timeout(1800)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..soaking import soak
 from ..stores.children import grown
 from ..stores.killing import kill_in_saves
 from ..stores.test_redis_faults import store, url  # noqa: F401 - fixtures
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
     from ..servers.redis import Redis
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"
-)
+pytestmark = soak
 
 MIB = 1024 * 1024
 

@@ -28,6 +28,7 @@ import pytest
 from wwauth.backup import validate_profile
 
 from ..interop.peer import HERE as INTEROP
+from ..soaking import soak
 from . import live
 from .copying import PEER, PLAIN, WWAUTH, Copies, CopyRefused, Source, clone, peer, tables
 from .evidence import write_evidence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
 ]
 
 # Most under the load that tears other copies.

@@ -16,6 +16,7 @@ import pytest
 
 from wwauth.stores import SQLStore
 
+from ..soaking import soak
 from ..stores.sql_writers import kill_server, kill_writers
 from ..stores.test_sql_faults import memory_of
 from .evidence import write_evidence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="its writers are forked"),
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
     pytest.mark.timeout(3600),
 ]
 

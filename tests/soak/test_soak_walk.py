@@ -14,6 +14,7 @@ import pytest
 
 from wwauth.testing import Simulator
 
+from ..soaking import soak
 from .evidence import write_evidence
 from .walk import QUICK, Walk
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(os.environ.get("WWAUTH_SOAK") != "1", reason="takes minutes: set WWAUTH_SOAK=1, or run make soak"),
+    soak,
 ]
 
 WALKS: tuple[dict[str, Any], ...] = ({}, {"relaunch_on_logout": True, "restart_on_crash": 5})

@@ -56,4 +56,4 @@ def test_a_server(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> 
     assert password in call("inspect", f"{scheme}://guest:s3cret@{host}/commands", code=1)
     if database is not None:
         assert database in call("inspect", url.replace("/commands", "/not_there"), code=1)
-    assert f"URL of a database ({scheme}:), and no path" in call("import", f"{scheme}://guest:s3cret@{host}/x", folder, code=2)
+    assert f"{scheme}://…: that is a URL, and no path" in call("import", f"{scheme}://guest:s3cret@{host}/x", folder, code=2)

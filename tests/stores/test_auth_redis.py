@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +96,12 @@ async def test_a_large_write_is_one_write(store: RedisAuthStateStore) -> None:
     assert await everything(store) == changes
     await store.write(session="one", changes={**dict.fromkeys(changes), CREDS: "{}"})
     assert await everything(store) == {CREDS: "{}"}
+
+
+async def test_more_reads_at_once_than_connections_wait_for_each_other(store: RedisAuthStateStore) -> None:
+    await store.write(session="one", changes={KEY: "text"})
+    found = await asyncio.gather(*(store.read(session="one", names=[KEY]) for _ in range(200)))
+    assert found == [{KEY: "text"}] * 200
 
 
 async def test_a_login_of_baileys_redis_auth_is_found_and_kept_as_it_is(store: RedisAuthStateStore, kept: Any) -> None:
@@ -224,6 +233,28 @@ async def test_a_dead_holder_of_this_machine_is_followed_at_once(store: RedisAut
 
 
 # Clients
+
+
+_FORGETFUL = """
+import asyncio, sys
+from wwauth.authstate import use_redis_auth_state
+
+async def main():
+    state, save_creds = await use_redis_auth_state(sys.argv[1])
+    await save_creds()
+    globals()["kept"] = state
+
+asyncio.run(main())
+"""
+
+
+async def test_a_program_that_never_closes_ends_quietly_and_gives_its_session_back(url: str) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", _FORGETFUL, url], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    state, _ = await use_redis_auth_state(url)
+    await state.close()
 
 
 async def test_stores_of_one_url_share_a_client_until_the_last_is_closed(url: str, redis: Redis) -> None:

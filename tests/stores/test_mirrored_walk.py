@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from wwauth.errors import SessionNotFound, StoreUnavailable
 from wwauth.stores import MemoryStore, MirroredStore
 
+from ..soaking import SOAK
 from .faulty import Crash, Faulty
 
 
@@ -137,7 +137,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=1000 if os.environ.get("WWAUTH_SOAK") == "1" else 60, deadline=None)
+@settings(max_examples=1000 if SOAK else 60, deadline=None)
 @given(STEPS)
 def test_the_last_acknowledged_save_is_what_is_extracted(steps: list[Any]) -> None:
     async def go(folder: Path) -> None:

@@ -71,6 +71,19 @@ async def test_there_and_back(folder: Path, tmp_path: Path) -> None:
     assert [generation.backend for generation in await elsewhere.list_generations()] == ["baileys", "baileys"]
 
 
+async def test_a_folder_that_holds_more_than_a_login_is_not_restored_over(folder: Path) -> None:
+    backup = AuthStateBackup(folder, MemoryStore())
+    await backup.save()
+    (folder / "program.py").write_text("mine")
+    (folder / ".DS_Store").write_text("the desktop's")
+    before = files(folder)
+    with pytest.raises(ConfigurationError, match=r"'program\.py'"):
+        await backup.restore()
+    assert files(folder) == before
+    (folder / "program.py").unlink()
+    await backup.restore()
+
+
 async def test_the_folder_restored_over_is_kept_until_the_next_restore(folder: Path) -> None:
     backup, previous = AuthStateBackup(folder, MemoryStore()), folder.with_name("auth.previous")
     await backup.save()
@@ -310,3 +323,11 @@ async def test_while_somebody_never_stops_writing(folder: Path, tmp_path: Path, 
     await backup.restore()
     assert (await verify(FolderAuthStateStore(folder))).ok
     assert rounds_in(folder), "each file is whole, though not all are of one moment"
+
+
+@pytest.mark.parametrize("name", ["none", "none/auth", "file"])
+async def test_a_folder_that_is_not_there_is_said_and_not_made(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SnapshotFailed, match="there is no folder"):
+        await AuthStateBackup(tmp_path / name, MemoryStore()).save()
+    assert not (tmp_path / "none").exists()

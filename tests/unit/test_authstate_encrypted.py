@@ -17,7 +17,7 @@ from wwauth.authstate.databases import sql_auth_state_store
 from wwauth.authstate.encrypted import EncryptedAuthState, new_key, rekey
 from wwauth.authstate.transfer import export_auth_state, import_auth_state
 from wwauth.authstate.verify import verify
-from wwauth.errors import ConfigurationError, DecryptionFailed
+from wwauth.errors import ConfigurationError, DecryptionFailed, SessionNotFound
 from wwauth.testing.auth_state_contract import AuthStateContract
 
 from .authfolders import FIXTURES, SECRETS, files, in_memory
@@ -77,7 +77,7 @@ async def test_no_key_is_shown(tmp_path: Path) -> None:
     assert KEY not in await raw(inner, CREDS)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(store)
-    for keys in ([], ["nonsense"], [KEY, "wwauth-key-1:AAAA"], [b"x" * 32]):
+    for keys in (None, [], ["nonsense"], [KEY, "wwauth-key-1:AAAA"], [b"x" * 32]):
         with pytest.raises(ConfigurationError) as caught:
             EncryptedAuthState(inner, keys=keys)  # type: ignore[arg-type]
         assert KEY[20:] not in str(caught.value)
@@ -183,6 +183,8 @@ async def test_rekey_to_a_new_key() -> None:
     assert (await verify(EncryptedAuthState(inner, keys=OTHER), "one")).ok
     with pytest.raises(ConfigurationError):
         await rekey(inner, "one")  # type: ignore[arg-type]
+    with pytest.raises(SessionNotFound, match="'on'"):
+        await rekey(both, "on")
 
 
 _REKEY = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wwauth.authstate import BufferJSON, FolderAuthStateStore, use_auth_state, use_multi_file_auth_state
+from wwauth.authstate import BufferJSON, FolderAuthStateStore, open_auth_state_store, use_auth_state, use_multi_file_auth_state
 from wwauth.authstate import _journal as journal_module
 from wwauth.authstate.names import KNOWN_TYPES
 from wwauth.errors import ConfigurationError, CredsCorrupted, SessionInUse, StoreUnavailable
@@ -177,6 +177,39 @@ async def test_everything_is_private(copy: Callable[[str], Path]) -> None:
     assert set(modes.values()) == {0o600}, modes
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     await state.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+async def test_programs_in_the_folder_stay_executable(tmp_path: Path) -> None:
+    program = tmp_path / "bot.sh"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    state, _ = await use_multi_file_auth_state(tmp_path)
+    await state.close()
+    assert stat.S_IMODE(program.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("url", ["sqlite:///logins.db", "postgresql+asyncpg://u:hunter2@host/logins", "file:///logins"])
+async def test_a_url_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="a URL") as caught:
+        await use_multi_file_auth_state(url)
+    assert "hunter2" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_file_in_a_folders_place_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "auth"):
+        with pytest.raises(StoreUnavailable, match="a file is where a folder should be"):
+            await use_multi_file_auth_state(folder)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("given", [None, 5, b"auth"])
+def test_what_names_no_store_is_refused(given: object) -> None:
+    with pytest.raises(ConfigurationError, match="invalid path"):
+        open_auth_state_store(given)  # type: ignore[arg-type]
 
 
 async def test_a_long_id_is_refused_and_nothing_else_is_lost(tmp_path: Path) -> None:
@@ -365,6 +398,19 @@ async def test_logout_leaves_what_is_not_of_the_login(copy: Callable[[str], Path
     state, _ = await use_multi_file_auth_state(folder)
     await state.logout()
     assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == ["baileys_store.json"]
+
+
+async def test_logout_in_a_programs_own_folder_leaves_what_may_be_the_programs(
+    copy: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = copy("01-fresh")
+    (folder / "package.json").write_text("{}")
+    (folder / "package-lock.json").write_text("{}")
+    state, _ = await use_multi_file_auth_state(folder)
+    await state.keys.set({"pre-key": {"77": {"public": b"1", "private": b"2"}}})
+    await state.logout()
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["package-lock.json", "package.json"]
+    assert "package-lock.json" in caplog.text
 
 
 async def test_logout_removes_an_empty_folder(copy: Callable[[str], Path]) -> None:

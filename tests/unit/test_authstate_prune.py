@@ -127,7 +127,8 @@ async def test_one_write_or_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"keep_pre_keys": -1}, {"keep_pre_keys": 1.5}, {"closed_sessions_days": True}, {"left_groups": "x"}]
+    "options",
+    [{"keep_pre_keys": -1}, {"keep_pre_keys": 1.5}, {"closed_sessions_days": True}, {"left_groups": "x"}, {"left_groups": [1]}],
 )
 def test_wrong_policies(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -258,6 +259,95 @@ async def test_four_methods_are_a_store() -> None:
 
 
 # Events
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_save_elsewhere_leaves_what_a_transaction_changed_to_its_commit(store: Slow, fails: bool) -> None:
+    """Or a crash between the two leaves credentials that count keys that are not there."""
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    go = asyncio.Event()
+
+    async def elsewhere() -> None:
+        await go.wait()
+        state.creds["accountSyncCounter"] = 7
+        await save_creds()
+
+    def stored() -> tuple[int, int]:
+        creds = BufferJSON.loads(store._sessions["default"][CREDS])
+        return creds["nextPreKeyId"], creds["accountSyncCounter"]
+
+    other = asyncio.create_task(elsewhere())
+    with contextlib.suppress(ZeroDivisionError):
+        async with state.keys.transaction("upload"):
+            await state.keys.set({"pre-key": {"1": {"n": 1}}})
+            state.creds["nextPreKeyId"] = 2
+            await save_creds()
+            go.set()
+            await other
+            assert stored() == (1, 7)
+            if fails:
+                raise ZeroDivisionError
+    assert stored() == (1 if fails else 2, 7)
+    assert state.creds["nextPreKeyId"] == stored()[0]
+    await state.close()
+
+
+async def test_a_save_that_is_written_before_a_commit_has_none_of_it(store: Slow) -> None:
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    store.gate.clear()
+    state.creds["accountSyncCounter"] = 1
+    saves = [asyncio.create_task(save_creds())]
+    await asyncio.sleep(0.01)
+
+    async def upload(number: int) -> None:
+        async with state.keys.transaction(str(number)):
+            await state.keys.set({"pre-key": {str(number): {"n": number}}})
+            state.creds[f"uploaded{number}"] = number
+            await save_creds()
+
+    uploads = [asyncio.create_task(upload(1))]
+    await asyncio.sleep(0.01)
+    saves.append(asyncio.create_task(save_creds()))
+    uploads.append(asyncio.create_task(upload(2)))
+    await asyncio.sleep(0.01)
+    store.gate.set()
+    await asyncio.gather(*saves, *uploads)
+    seen: set[str] = set()
+    for write in store.writes:
+        seen |= {name.id for name in write if name.type == "pre-key"}
+        if (text := write.get(CREDS)) is not None:
+            assert {key[-1] for key in BufferJSON.loads(text) if key.startswith("uploaded")} == seen
+    assert seen == {"1", "2"}
+    await state.close()
+
+
+@pytest.mark.parametrize("given", [None, b"{}"])
+async def test_what_a_plug_in_gives_in_place_of_a_text_is_told(given: Any) -> None:
+    class Wrong(MemoryAuthStateStore):
+        async def read(self, *, session: str, names: Collection[RecordName]) -> dict[RecordName, str]:
+            found = await super().read(session=session, names=names)
+            return {name: found.get(name, given) for name in names if name in found or name != CREDS}
+
+    state, _ = await use_auth_state(Wrong())
+    with pytest.raises(ConfigurationError, match=f"as {type(given).__name__}: its read"):
+        await state.keys.get("pre-key", ["1"])
+    await state.close()
+
+
+async def test_creds_update_may_carry_more_and_says_what_it_cannot_take(store: Slow, caplog: pytest.LogCaptureFixture) -> None:
+    state, _ = await use_auth_state(store)
+    emitter = AsyncIOEventEmitter()
+    binding = state.bind(emitter)
+    emitter.emit("creds.update", {"accountSyncCounter": 1}, "more")
+    await binding.drain()
+    assert state.creds["accountSyncCounter"] == 1
+    assert not caplog.records
+    emitter.emit("creds.update", "accountSyncCounter")
+    await binding.drain()
+    assert "creds.update came with a str" in caplog.text
+    await state.close()
 
 
 async def test_creds_update_is_merged_and_saved(store: Slow) -> None:

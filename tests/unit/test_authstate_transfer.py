@@ -63,7 +63,12 @@ async def test_a_login_that_is_there_stays_unless_replaced(tmp_path: Path) -> No
     (tmp_path / "auth" / "mine.txt").write_text("mine", "utf-8")
     with pytest.raises(ConfigurationError, match="already"):
         await export_auth_state(await in_memory("peer-bob"), "one", tmp_path / "auth")
+    with pytest.raises(ConfigurationError, match=r"something else .'mine\.txt'"):
+        await export_auth_state(await in_memory("peer-bob"), "one", tmp_path / "auth", replace=True)
     assert (tmp_path / "auth" / "mine.txt").exists()
+    (tmp_path / "auth" / "mine.txt").unlink()
+    (state, _) = await use_multi_file_auth_state(tmp_path / "auth")
+    await state.close()
     await export_auth_state(await in_memory("peer-bob"), "one", tmp_path / "auth", replace=True)
     assert files(tmp_path / "auth") == files(FIXTURES / "peer-bob")
     assert [path.name for path in tmp_path.iterdir()] == ["auth"], "no temporary folder is left"

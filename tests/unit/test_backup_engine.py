@@ -30,6 +30,7 @@ from wwauth.errors import (
 )
 from wwauth.stores import EncryptedStore, FileSystemStore
 
+from ..soaking import SOAK
 from .profiles import INDEXED_DB, ORIGIN, frame, make_profile, tree
 
 SESSION = "RemoteAuth-one"
@@ -528,7 +529,7 @@ def killed_at_random(process: subprocess.Popen[str], pause: float) -> list[str]:
 async def test_a_kill_during_a_save_leaves_a_committed_backup(tmp_path: Path, store: FileSystemStore, profile: Path) -> None:
     pauses = random.Random(5)
     committed = 0
-    for _ in range(8):
+    for _ in range(8 if SOAK else 4):
         lines = await asyncio.to_thread(lambda: killed_at_random(worker(tmp_path, "save"), pauses.uniform(0.02, 0.25)))
         reports = [json.loads(line) for line in lines if line.endswith("]")]
         if reports:
@@ -555,7 +556,7 @@ async def test_a_kill_during_a_restore_leaves_a_whole_profile(tmp_path: Path, st
     change(profile, b"local")
     local = login(profile)
     pauses = random.Random(6)
-    for _ in range(8):
+    for _ in range(8 if SOAK else 4):
         await asyncio.to_thread(lambda: killed_at_random(worker(tmp_path, "restore"), pauses.uniform(0.0, 0.1)))
         engine = engine_on(store)
         await engine.recover(profile)

@@ -12,7 +12,7 @@ from pyee.asyncio import AsyncIOEventEmitter
 from pyee.base import EventEmitter
 
 from wwauth.authstate._binding import Binding
-from wwauth.errors import StoreFull
+from wwauth.errors import ConfigurationError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,3 +112,19 @@ def test_without_an_event_loop_plain_handlers_run_and_others_are_told_of(caplog:
     emitter.emit("event", 2)
     assert seen == [1]
     assert "bind() where one is running" in caplog.text
+
+
+class Decorating:
+    def on(self, event: str) -> Callable[..., object]:
+        raise NotImplementedError
+
+
+class Awaited:
+    async def on(self, event: str, handler: Callable[..., object]) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("emitter", [None, {}, Decorating(), Awaited()])
+async def test_what_does_not_take_a_handler_at_once_is_refused(emitter: object) -> None:
+    with pytest.raises(ConfigurationError, match="takes a handler at once"):
+        Binding(emitter, {"event": print})

@@ -223,3 +223,15 @@ def test_where_it_is_written_and_redacted(call: Call) -> None:
     done = call("inspect", "redis://me:hunter2@127.0.0.1:9/0")
     assert done.exit_code == 1
     assert "hunter2" not in done.output
+
+
+def test_torn_credentials_are_not_called_unlinked(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "auth_info_baileys" / "creds.json").write_text("")
+    for command in ("inspect", "verify"):
+        assert "missing or damaged" in call(command, "auth_info_baileys").stdout
+
+
+def test_a_forced_export_deletes_nothing_but_a_login(call: Call, tmp_path: Path) -> None:
+    good(call("import", "auth_info_baileys", "sqlite:///logins.db"))
+    refused(call("export", "sqlite:///logins.db", ".", "--force"), 2, match="name a folder for the login alone")
+    assert (tmp_path / "logins.db").exists()

@@ -1,4 +1,4 @@
-"""The commands on stored sessions, as processes, with profiles that no browser made."""
+"""The commands on stored sessions, with profiles that no browser made; those of the document as processes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,27 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Return `run(*arguments)`, which runs `wwauth` in `tmp_path`, where WWAUTH_STORE is file:backups."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return `run(*arguments)`, which runs `wwauth` in `tmp_path`, where WWAUTH_STORE is file:backups; in this process."""
+    from typer.testing import CliRunner
+
+    from wwauth.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WWAUTH_IDENTITY_FILE", raising=False)
+
+    def run_it(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"COLUMNS": "80", "WWAUTH_STORE": "file:backups", **variables}
+        done = CliRunner().invoke(app, list(arguments), env=environment)
+        assert done.exception is None or isinstance(done.exception, SystemExit)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+    return run_it
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Run:
+    """Return what `run` returns, for a process of its own."""
 
     def run_it(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "COLUMNS": "80", "WWAUTH_STORE": "file:backups", **variables}
@@ -50,23 +69,6 @@ def profile(tmp_path: Path) -> Path:
     profile = make_profile(tmp_path / ".wwebjs_auth" / NAME, log=[b"x" * 100], table=b"".join(b"%d." % n for n in range(9_000)))
     LoginMarker(profile).write(generation=0)
     return profile
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return what `run` returns, for commands that end early: these need no process of their own."""
-    from typer.testing import CliRunner
-
-    from wwauth.cli import app
-
-    monkeypatch.chdir(tmp_path)
-
-    def call_it(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = CliRunner().invoke(app, list(arguments), env={"WWAUTH_STORE": "file:backups", **variables})
-        assert done.exception is None or isinstance(done.exception, SystemExit)
-        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
-
-    return call_it
 
 
 def good(done: subprocess.CompletedProcess[str]) -> str:
@@ -295,17 +297,17 @@ def test_encrypted_stores_and_their_keys(run: Run, profile: Path, tmp_path: Path
     ],
 )
 def test_a_wrong_call_is_one_sentence_and_exits_with_2(
-    call: Run, profile: Path, tmp_path: Path, arguments: tuple[str, ...], named: str
+    run: Run, profile: Path, tmp_path: Path, arguments: tuple[str, ...], named: str
 ) -> None:
-    line = sentence(call(*arguments), 2)
+    line = sentence(run(*arguments), 2)
     assert named in line
     assert "secret" not in line
     assert not (tmp_path / "backups").exists()
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("verify",)])
-def test_without_a_store_the_call_is_wrong(call: Run, arguments: tuple[str, ...]) -> None:
-    done = call(*arguments, WWAUTH_STORE="")
+def test_without_a_store_the_call_is_wrong(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, WWAUTH_STORE="")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--store" in done.stderr
 
@@ -321,8 +323,8 @@ def test_without_a_store_the_call_is_wrong(call: Run, arguments: tuple[str, ...]
         ("migrate", "file:backups", "file:there", "--session", "nobody"),
     ],
 )
-def test_a_session_that_is_not_there_exits_with_1(call: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = call(*arguments)
+def test_a_session_that_is_not_there_exits_with_1(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
     assert done.returncode == 1
     assert "nobody" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -382,14 +384,14 @@ def test_a_folder_that_cannot_be_used_is_named(run: Run, profile: Path, tmp_path
     assert "file" in sentence(run("export", NAME, "file/x.zip"), 1)
 
 
-def test_the_examples_of_the_document_run_in_their_order(run: Run, profile: Path, tmp_path: Path) -> None:
+def test_the_examples_of_the_document_run_in_their_order(process: Run, profile: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```$", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     lines = [line.partition("  #")[0].split() for block in blocks for line in block.splitlines() if line.startswith("wwauth ")]
     lines = [line for line in lines if line[1] != "authstate"]  # test_cli_authstate.py
     for line in lines:
         if "--deep" in line:  # needs a profile that a browser made: tests/browser/test_stored_sessions.py
             continue
-        done = run(*line[1:])
+        done = process(*line[1:])
         assert done.returncode == 0, (line, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
     assert {line[1] for line in lines} == {

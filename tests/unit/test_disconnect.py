@@ -78,7 +78,8 @@ def test_a_reason_is_found_in_whatever_a_library_hands_over(told: object) -> Non
 
 
 @pytest.mark.parametrize(
-    "told", [None, "closed", {}, [], object(), True, float("nan"), Unwilling(), {"error": None}, Boom(None), Boom("x"), 599]
+    "told",
+    [None, "closed", {}, [], object(), True, float("nan"), Unwilling(), {"error": None}, Boom(None), Boom("x"), 599, 10**400],
 )
 def test_what_has_no_known_reason_is_tried_again(told: object) -> None:
     assert DisconnectReason.of(told) is None

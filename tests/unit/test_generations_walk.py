@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from wwauth.backup.indexfile import is_index, read_index
 from wwauth.errors import StoreUnavailable
 from wwauth.stores import MemoryStore
 
+from ..soaking import SOAK
 from .profiles import BLOBS, ORIGIN, make_profile
 from .test_backup_engine import SESSION, Faulty, change, login
 from .test_generations import grow
@@ -188,8 +188,8 @@ STEPS = st.one_of(
 )
 
 
-@pytest.mark.timeout(1800 if os.environ.get("WWAUTH_SOAK") else 180)
-@settings(max_examples=300 if os.environ.get("WWAUTH_SOAK") else 12, deadline=None)
+@pytest.mark.timeout(1800 if SOAK else 180)
+@settings(max_examples=300 if SOAK else 6, deadline=None)
 @given(keep=st.integers(1, 3), steps=st.lists(STEPS, min_size=3, max_size=10))
 def test_the_newest_committed_generation_comes_back_and_nothing_unnamed_stays(keep: int, steps: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import io
 import json
-import os
 import shutil
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from wwauth.abc import Store
 from wwauth.backup import BackupEngine
 from wwauth.errors import SessionNotFound, StoreError, WWAuthError
 
+from ..soaking import SOAK
 from .mutations import changed, changed_json
 from .profiles import INDEXED_DB, make_profile, tree
 from .rawzip import Member, raw_zip
@@ -34,7 +34,7 @@ PLACES = ["000006.log", "000009.log", "000005.sst", "MANIFEST-9", "corruption_in
 INDEX = "wwauth-index.json"
 
 # Under WWAUTH_SOAK=1, twenty thousand in all.
-EXAMPLES = 4000 if os.environ.get("WWAUTH_SOAK") == "1" else 60
+EXAMPLES = 4000 if SOAK else 60
 often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
 

@@ -146,6 +146,16 @@ def test_events_without_content_change_nothing(store: InMemoryStore, emitter: Ev
     assert not store.messages
 
 
+@pytest.mark.parametrize("given", [None, 5, b"file", "", "https://host/file"])
+async def test_what_is_no_path_is_refused(given: Any) -> None:
+    store = make_in_memory_store()
+    for call in (store.read_from_file, store.write_to_file):
+        with pytest.raises(ConfigurationError, match="invalid path"):
+            await call(given)
+    with pytest.raises(ConfigurationError, match="invalid path"):
+        store.autosave(given)
+
+
 async def test_the_guides_file_is_written_back_as_it_was(tmp_path: Path, require_optional: RequireOptional) -> None:
     import shutil
 
@@ -322,3 +332,11 @@ def test_wrong_arguments_are_refused(wrong: Any) -> None:
         make_in_memory_store(max_messages_per_chat=wrong)
     with pytest.raises(ConfigurationError, match="interval"):
         make_in_memory_store().autosave("x", interval=-1)
+
+
+async def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
+    store = make_in_memory_store()
+    store.chats["one"] = {"id": "one", "unfit": object()}
+    with pytest.raises(ConfigurationError, match="the entry 'one' of chats"):
+        await store.write_to_file(tmp_path / "store.json")
+    assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._lazy import lazy
 from ..abc import CREDS, AuthStateStore, RecordName
 from .bufferjson import UNDEFINED, BufferJSON, NotBufferJSON
 from .creds import AuthenticationCreds, init_auth_creds
@@ -20,7 +21,6 @@ from .in_memory_store import InMemoryStore, make_in_memory_store
 from .keys import SignalKeyStore, add_transaction_capability, make_cacheable_signal_key_store
 from .memory import MemoryAuthStateStore
 from .messages import MessageStore
-from .models import typed, typed_creds
 from .prune import PrunePolicy, prune
 from .state import AuthenticationState, use_auth_state
 from .targets import open_auth_state_store
@@ -29,6 +29,7 @@ from .verify import verify
 
 if TYPE_CHECKING:
     from .backup import AuthStateBackup
+    from .models import typed, typed_creds
 
 __all__ = [
     "CREDS",
@@ -71,10 +72,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "AuthStateBackup":
-        # The engine of backups is loaded where it is needed.
-        from .backup import AuthStateBackup  # noqa: PLC0415
-
-        return AuthStateBackup
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The engine of backups and pydantic are for those who use them.
+__getattr__, __dir__ = lazy(__name__, {"AuthStateBackup": ".backup", "typed": ".models", "typed_creds": ".models"})

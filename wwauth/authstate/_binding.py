@@ -32,14 +32,12 @@ class Binding:
     and logged where nobody does, without its text unless it is one of wwauth's, in which no secret is.
 
     Raises:
-        ConfigurationError: `emitter` has no `on`.
+        ConfigurationError: `emitter` has no `on`, or one that does not take a handler at once.
     """
 
     def __init__(self, emitter: Any, handlers: Mapping[str, Handler]) -> None:
         if not callable(getattr(emitter, "on", None)):
-            raise ConfigurationError(
-                f"invalid emitter of type {type(emitter).__name__}: give an object with on(event, handler), such as pyee's"
-            )
+            raise _refused(emitter)
         self._emitter = emitter
         self._loop = _running_loop()
         self._bound = True
@@ -48,7 +46,7 @@ class Binding:
         self._lock = threading.Lock()
         self._listeners = {event: partial(self._on_event, event, handler) for event, handler in handlers.items()}
         for event, listener in self._listeners.items():
-            emitter.on(event, listener)
+            _register(emitter, event, listener)
 
     def unbind(self) -> None:
         """Take the handlers off the emitter; what has begun goes on, see `drain`. Idempotent."""
@@ -140,6 +138,23 @@ class Binding:
             if callable(ask := getattr(self._emitter, name, None)):
                 return bool(ask("error")) and callable(getattr(self._emitter, "emit", None))
         return False
+
+
+def _register(emitter: Any, event: str, listener: Callable[..., None]) -> None:
+    try:
+        registered = emitter.on(event, listener)
+    except TypeError as error:
+        raise _refused(emitter) from error  # one that decorates, for one
+    if inspect.iscoroutine(registered):
+        registered.close()
+        raise _refused(emitter)
+
+
+def _refused(emitter: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"invalid emitter of type {type(emitter).__name__}: give an object whose on(event, handler) takes a handler at once, "
+        "such as pyee's"
+    )
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -13,7 +13,7 @@ from .creds import check_creds
 from .records import plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ..abc import AuthStateStore, RecordName
     from .creds import AuthenticationCreds
@@ -54,7 +54,7 @@ class Saver:
 
     async def save(self) -> None:
         """Save the credentials, together with whoever else asks before the write begins."""
-        self._asked = dict(self._creds)
+        self._asked = self._settled()
         # Done: it was cancelled before its turn, by somebody who cancels all tasks.
         if self._next is None or self._next.done():
             self._next = asyncio.ensure_future(self._save())
@@ -62,9 +62,9 @@ class Saver:
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(self._next)
 
-    async def write(self, changes: dict[RecordName, str | None], creds: bool) -> None:  # noqa: FBT001 - a callback
+    async def write(self, changes: dict[RecordName, str | None], creds: Collection[CredsChange]) -> None:
         """
-        Write records, with the credentials or without.
+        Write records, and with them the credentials with these changes of a transaction, where it has any.
 
         The first keys of a new identity bring its credentials with them: keys without credentials would be nobody's.
         """
@@ -74,7 +74,7 @@ class Saver:
                 await self._write(changes)
                 return
             async with self._turn:
-                await self._write_creds(changes)
+                await self._write_creds(changes, creds)
 
     async def close(self) -> None:
         """Refuse what comes from now on and wait for what has begun."""
@@ -116,14 +116,25 @@ class Saver:
             try:
                 async with self._turn:
                     self._next = None
-                    await self._write_creds({})
+                    await self._write_creds({}, ())
             finally:
                 if self._next is None:
                     self._asked = None
 
-    async def _write_creds(self, changes: dict[RecordName, str | None]) -> None:
-        check_creds(self._creds)
-        text = BufferJSON.dumps(self._creds)
+    def _settled(self, due: Collection[CredsChange] = ()) -> dict[str, Any]:
+        """Return the credentials without what transactions that run have changed and is not `due`: their commits bring it."""
+        settled = dict(self._creds)
+        running = [change for change in self._changes if change not in due]
+        if running:
+            stored = BufferJSON.loads(self._new if self._saved is None else self._saved)
+            for change in running:
+                change.leave_out(settled, stored)
+        return settled
+
+    async def _write_creds(self, changes: dict[RecordName, str | None], due: Collection[CredsChange]) -> None:
+        creds = self._settled(due)
+        check_creds(creds)
+        text = BufferJSON.dumps(creds)
         # Unchanged, and still there: another program may have deleted it.
         if changes or text != self._saved or not await self._is_stored(text):
             await self._write({**changes, CREDS: text})
@@ -156,6 +167,17 @@ class CredsChange:
         self._saver, self._creds = saver, creds
         self.changed, self.removed = changed, removed
 
+    def leave_out(self, creds: dict[str, Any], base: dict[str, Any]) -> None:
+        """Put what `base` has in its place in other credentials, but for what was changed again."""
+        for key, value in self.changed.items():
+            if key in creds and creds[key] == value:
+                if key in base:
+                    creds[key] = base[key]
+                else:
+                    del creds[key]
+        for key in self.removed & (base.keys() - creds.keys()):
+            creds[key] = base[key]
+
     def apply(self, creds: dict[str, Any]) -> None:
         """Change other credentials the same way."""
         creds.update(self.changed)
@@ -169,12 +191,4 @@ class CredsChange:
     def put_back(self) -> None:
         """Take it back, but for what was changed again or stored by somebody else meanwhile."""
         self._saver.ended(self, kept=False)
-        base = self._saver.base()
-        for key, value in self.changed.items():
-            if key in self._creds and self._creds[key] == value:
-                if key in base:
-                    self._creds[key] = base[key]
-                else:
-                    del self._creds[key]
-        for key in self.removed & (base.keys() - self._creds.keys()):
-            self._creds[key] = base[key]
+        self.leave_out(self._creds, self._saver.base())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._disk import store_errors
 from .._files import make_private_dir, replacing, sync_dir, temporary_sibling, unused_name
-from ..errors import SessionCorrupted
+from ..errors import ConfigurationError, SessionCorrupted
 from .bufferjson import BufferJSON
 
 if TYPE_CHECKING:
@@ -143,7 +143,11 @@ def _pieces(content: Content, more: Mapping[str, Any], stop: Stop) -> Iterable[b
         yield f"{before}{BufferJSON.dumps(name)}:[".encode()
         for number, entry in enumerate(entries):
             stop.check()
-            yield f"{',' if number else ''}{_text(entry)}".encode()
+            try:
+                text = _text(entry)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"the entry {entry[0]!r:.60} of {name} cannot be saved: {error}") from None
+            yield f"{',' if number else ''}{text}".encode()
         yield b"]"
         before = ","
     for name, value in more.items():

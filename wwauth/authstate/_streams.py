@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from ..errors import DecryptionFailed
+from ..errors import ConfigurationError, DecryptionFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,7 +48,12 @@ async def chunked(records: AsyncIterator[tuple[RecordName, str]]) -> AsyncGenera
 
 
 def refuse_encrypted(name: RecordName, text: str, session: str) -> None:
-    """Refuse what is read past its keys: `DecryptionFailed`."""
+    """Refuse what is read past its keys (`DecryptionFailed`), and what a plug-in gives in place of a text."""
+    if not isinstance(text, str):
+        raise ConfigurationError(
+            f"the store gave {name.id or name.type!r} of {session!r} as {type(text).__name__}: its read() gives texts, and "
+            "leaves out what is not there"
+        )
     if text.startswith(ENVELOPE):
         raise DecryptionFailed(
             f"the record {name.id or name.type!r} of {session!r} is encrypted: open the store with EncryptedAuthState and "

@@ -21,6 +21,7 @@ from ..backup.authfolder import AuthStateFolder, folder_lock, login_of, read_cre
 from ..backup.engine import BackupEngine
 from ..backup.schedule import BackupSchedule
 from ..errors import ConfigurationError, SnapshotFailed
+from ._foreign import check_holds_a_login_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -99,10 +100,14 @@ class AuthStateBackup:
             SessionInUse: Another process saves this session just now.
             StoreError: The store did not take it; what it held stands.
         """
+        if not await in_thread(lambda _: self._folder.parent.is_dir()):
+            raise self._no_folder()
         async with self._alone():
             if not await in_thread(lambda _: self._folder.exists()):
                 # What an interrupted restore had moved away comes back.
                 await self._engine.recover(self._folder)
+            if not await in_thread(lambda _: self._folder.is_dir()):
+                raise self._no_folder()
             began = time.monotonic()
             if (unchanged := await self._unchanged()) is not None:
                 return replace(unchanged, duration_s=time.monotonic() - began)
@@ -124,6 +129,7 @@ class AuthStateBackup:
         as `FOLDER.previous`, until the next restore.
 
         Raises:
+            ConfigurationError: The folder holds more than a login; nothing was changed.
             SessionInUse: A state of wwauth's has the folder. (Baileys knows no lock: stop it first.)
             SessionNotFound: The store has no such session, or not that generation.
             SessionCorrupted: What the store holds is damaged; the folder is as it was.
@@ -131,6 +137,7 @@ class AuthStateBackup:
         """
         async with self._alone(), self._held():
             await self._engine.recover(self._folder)
+            await in_thread(lambda _: check_holds_a_login_alone(self._folder))
             previous, aside = self._engine.previous(self._folder), temporary_sibling(self._folder)
             moved = await in_thread(lambda _: self._folder.exists() and _renamed(previous, aside))
             try:
@@ -186,6 +193,9 @@ class AuthStateBackup:
         if not there or (there[0].number, there[0].content) != (last.generation, last.sha256):
             return None
         return replace(last, kind="unchanged", bytes_uploaded=0)
+
+    def _no_folder(self) -> SnapshotFailed:
+        return SnapshotFailed(f"there is no folder {self._folder}: name the one that Baileys' files are in")
 
     def _log_failure(self, error: Exception) -> None:
         _log.error("%s was not backed up: %s", self._folder, error)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..abc import RecordName
     from .records import Changes, Record, Records
+    from .transactions import Undo
 
 
 class CachedRecords:
@@ -51,7 +52,7 @@ class CachedRecords:
             found.update(await self._read(missing))
         return found
 
-    async def write(self, changes: Changes, *, creds: bool = False) -> None:
+    async def write(self, changes: Changes, *, creds: Collection[Undo] = ()) -> None:
         """Write through; what a failed write left is asked for anew."""
         try:
             await self._below.write(changes, creds=creds)

@@ -223,7 +223,8 @@ def _number(value: object) -> int | None:
     """Return a status code as JSON, JavaScript or a header may write it."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len("999"):
         return int(value)
-    return int(value) if _is_real(value) and math.isfinite(value) else None
+    # An integer may be too large for math.
+    return int(value) if _is_real(value) and (isinstance(value, int) or math.isfinite(value)) else None
 
 
 def _is_real(value: object) -> TypeGuard[int | float]:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,13 +21,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .._names import check_session_name
 from .._threads import in_thread
 from ..abc import AuthStateStore, RecordName
-from ..errors import ConfigurationError, DecryptionFailed
+from ..errors import ConfigurationError, DecryptionFailed, SessionNotFound
 from ._findings import label
 from ._streams import CHUNK, ENVELOPE, in_chunks
 from .records import plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
@@ -69,13 +70,16 @@ class EncryptedAuthState(AuthStateStore):
     def __init__(self, inner: AuthStateStore, *, keys: str | Iterable[str], allow_plaintext: bool = False) -> None:
         if not isinstance(inner, AuthStateStore):
             raise ConfigurationError(f"invalid store {type(inner).__name__}: EncryptedAuthState needs an AuthStateStore")
+        if not isinstance(keys, Iterable):
+            # None, for one: a variable of the environment that is not set.
+            raise ConfigurationError(f"invalid keys of type {type(keys).__name__}: use keys that new_key() made")
         self._inner = inner
         self._keys: dict[str, bytes] = {}
         parsed = [_parsed(key) for key in ([keys] if isinstance(keys, str) else keys)]
         # So that no traceback shows them among this frame's variables.
         del keys
         if not parsed or None in parsed:
-            wrong = f"key {parsed.index(None) + 1} is none" if parsed else "none was given"
+            wrong = f"key {parsed.index(None) + 1} is not one" if parsed else "none was given"
             raise ConfigurationError(f"invalid keys: {wrong}; use keys that new_key() made")
         self._keys = {_key_id(key): key for key in parsed if key is not None}
         self._allow_plaintext = allow_plaintext
@@ -193,6 +197,7 @@ async def rekey(store: EncryptedAuthState, session: str = "default") -> RekeyedA
     a database keeps of deleted rows, are as they were.
 
     Raises:
+        SessionNotFound: There is no such session.
         DecryptionFailed: A record is under none of the keys, or changed, or in plain text that is not allowed.
         SessionInUse: A program has the session.
         StoreError: The store failed.
@@ -209,6 +214,8 @@ async def rekey(store: EncryptedAuthState, session: str = "default") -> RekeyedA
                 async for chunk in chunks:
                     total += len(chunk)
                     old += await in_thread(lambda _, chunk=chunk: [n for n, text in chunk if not store._is_current(text)])  # type: ignore[misc]
+            if not total:
+                raise SessionNotFound(f"there is no session {session!r}: check its name")
             for start in range(0, len(old), CHUNK):
                 texts = await store.read(session=session, names=old[start : start + CHUNK])
                 await store.write(session=session, changes=texts)

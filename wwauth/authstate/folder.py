@@ -29,11 +29,12 @@ from .._names import is_session_name
 from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import CredsCorrupted, SessionNotFound, StoreUnavailable
+from ._foreign import foreign_entry
 from ._journal import Journal
 from ._streams import digest
 from .bufferjson import BufferJSON
 from .creds import check_creds
-from .names import file_name, record_of
+from .names import KNOWN_TYPES, file_name, record_of
 from .state import open_state
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ async def use_multi_file_auth_state(
     except CredsCorrupted as error:
         good = await store.good_copy()
         if good is None:
-            raise CredsCorrupted(f"{store._folder}: {error}") from error
+            none = "; there is no good copy for recover=True" if recover else ""
+            raise CredsCorrupted(f"{store._folder}: {error}{none}") from error
         if not recover:
             cure = "recover=True brings back the newest good copy of creds.json"
             raise CredsCorrupted(f"{store._folder}: {error}; {cure}") from error
@@ -276,6 +278,9 @@ class FolderAuthStateStore(AuthStateStore):
         make_private_dir(self._folder)
         with os.scandir(self._folder) as entries:
             for entry in entries:
+                # A program of its owner's, in a folder that is not for the login alone, is none of our business.
+                if ".json" not in entry.name and not entry.name.startswith(".wwauth"):
+                    continue
                 info = entry.stat(follow_symlinks=False)
                 if entry.is_file(follow_symlinks=False) and info.st_mode & 0o077 and info.st_uid == os.geteuid():
                     os.chmod(entry.path, PRIVATE_FILE)  # noqa: PTH101 - there are thousands
@@ -365,7 +370,17 @@ class FolderAuthStateStore(AuthStateStore):
             temporary.write_text(self._creds_digest(), "ascii")
         for path in (self._folder / _CREDS_FILE, self._folder / _GOOD_COPY):
             path.unlink(missing_ok=True)
-        for name in self._names(None):
+        names = self._names(None)
+        if (foreign := foreign_entry(self._folder)) is not None:
+            # A file of any program's may look like a key of a type that is not known: package-lock.json for one.
+            left = [file_name(name) for name in names if name.type not in KNOWN_TYPES]
+            names = [name for name in names if name.type in KNOWN_TYPES]
+            if left:
+                _log.warning(
+                    "%s holds something else (%s): %d files of unknown types were left, %s for one",
+                    *(self._folder, foreign, len(left), left[0]),
+                )
+        for name in names:
             (self._folder / file_name(name)).unlink(missing_ok=True)
         if self._journal is not None:
             self._journal.discard()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._closing import Closing
+from .._disk import check_path
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionCorrupted, StoreUnavailable, WWAuthError
 from ._chatlog import ChatLog, Entries, part_of
@@ -96,7 +97,7 @@ class InMemoryStore(Closing, ChatLog):
 
     def autosave(self, path: str | os.PathLike[str], interval: float = 10.0) -> Autosave:
         """Return what writes this to a file every `interval` seconds when it changed; `async with` it, or `start()` it."""
-        saving = Autosave(self, Path(os.path.abspath(path)), interval)  # noqa: PTH100 - resolves no links, as a file's name stands
+        saving = Autosave(self, _place(path), interval)
         self._autosaves.append(saving)
         return saving
 
@@ -119,8 +120,7 @@ class InMemoryStore(Closing, ChatLog):
         return self._saved.get(path, 0) == self._revision
 
     def _file(self, path: str | os.PathLike[str]) -> StoreFile:
-        # Absolute from the start: a later chdir() must not move it.
-        place = Path(os.path.abspath(path))  # noqa: PTH100 - as above
+        place = _place(path)
         return self._files.setdefault(place, StoreFile(place))
 
     def _snapshot(self) -> Content:
@@ -208,6 +208,11 @@ def make_in_memory_store(*, max_messages_per_chat: int | None = 1000) -> InMemor
             f"invalid max_messages_per_chat {max_messages_per_chat!r}: give a whole number above 0, or None for no end"
         )
     return InMemoryStore(max_messages_per_chat)
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    # Absolute from the start: a later chdir() must not move it.
+    return Path(os.path.abspath(check_path(path, what="a file")))  # noqa: PTH100 - resolves no links, as a file's name stands
 
 
 def _entries(told: Any, what: str) -> dict[str, Any]:

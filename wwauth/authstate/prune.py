@@ -55,7 +55,7 @@ class PrunePolicy:
             kinds = int if name == "keep_pre_keys" else int | float
             if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0):
                 raise ConfigurationError(f"invalid {name} {value!r}: use a number from 0, or None to keep all")
-        if isinstance(self.left_groups, str):
+        if isinstance(self.left_groups, str) or not all(isinstance(group, str) for group in self.left_groups):
             raise ConfigurationError(f"invalid left_groups {self.left_groups!r}: use a list of ids, such as ['120363…@g.us']")
         object.__setattr__(self, "left_groups", frozenset(self.left_groups))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
     from ..abc import AuthStateStore
+    from .transactions import Undo
 
     Changes = Mapping[RecordName, "Record | None"]
 
@@ -73,8 +74,8 @@ class Records(Protocol):
     async def read(self, names: Collection[RecordName]) -> dict[RecordName, Record]:
         """Return those that there are."""
 
-    async def write(self, changes: Changes, *, creds: bool = False) -> None:
-        """Replace and delete, all or nothing, durable at return; `creds`: with the credentials as they are then."""
+    async def write(self, changes: Changes, *, creds: Collection[Undo] = ()) -> None:
+        """Replace and delete, all or nothing, durable at return; `creds`: with the credentials, and these changes of them."""
 
     async def names(self, type: str | None = None) -> list[RecordName]:  # noqa: A002 - Baileys' word
         """Return the names of all records, or of those of one type, without the credentials."""
@@ -92,7 +93,10 @@ class StoredRecords:
     """
 
     def __init__(
-        self, store: AuthStateStore, session: str, write: Callable[[dict[RecordName, str | None], bool], Awaitable[None]]
+        self,
+        store: AuthStateStore,
+        session: str,
+        write: Callable[[dict[RecordName, str | None], Collection[Any]], Awaitable[None]],
     ) -> None:
         self._store = store
         self._session = session
@@ -107,7 +111,7 @@ class StoredRecords:
             refuse_encrypted(name, text, self._session)
         return {name: Record(text) for name, text in found.items()}
 
-    async def write(self, changes: Changes, *, creds: bool = False) -> None:
+    async def write(self, changes: Changes, *, creds: Collection[Undo] = ()) -> None:
         """Replace and delete in one transaction of the store, and tell the subscribers."""
         try:
             await self._write(await _texts(changes), creds)
@@ -146,7 +150,7 @@ class ForeignRecords:
             found.update({RecordName(kind, id_): Record(BufferJSON.dumps(v)) for id_, v in values.items() if v is not None})
         return found
 
-    async def write(self, changes: Changes, *, creds: bool = False) -> None:
+    async def write(self, changes: Changes, *, creds: Collection[Undo] = ()) -> None:
         """Write with one `set`; the credentials are no business of such a store."""
         del creds
         data: dict[str, dict[str, Any]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from .records import StoredRecords, plugin_errors
 from .transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
 
     from ..abc import AuthStateStore
 
@@ -138,7 +139,11 @@ class AuthenticationState(Closing):
         self._bindings.clear()
         await self._saver.close()
 
-    def _on_creds_update(self, update: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, None]:
+    def _on_creds_update(self, update: Mapping[str, Any] | None = None, *_: object) -> Coroutine[Any, Any, None]:
+        if update is not None and not isinstance(update, Mapping):
+            raise ConfigurationError(
+                f"creds.update came with a {type(update).__name__}: emit a mapping of what changed, or nothing"
+            )
         # At the moment of the event, so that events that follow each other quickly are merged in their order.
         if update is not None and update is not self.creds:
             self.creds.update(update)

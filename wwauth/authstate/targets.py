@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from .._disk import check_path
 from ..errors import ConfigurationError
 from .databases import mongo_auth_state_store, redis_auth_state_store, sql_auth_state_store
 from .folder import FolderAuthStateStore
@@ -50,7 +51,7 @@ def open_auth_state_store(target: str | os.PathLike[str]) -> AuthStateStore:
 def folder_of(target: str | os.PathLike[str]) -> str | os.PathLike[str] | None:
     """Return the folder that a target names, there or not; None: it is the URL of a database."""
     if not isinstance(target, str) or not (scheme := _scheme(target)):
-        return target
+        return check_path(target, what="a folder, or the URL of a database")
     if scheme == "file":
         from wwauth_stores.urls import folder_of_file_url  # noqa: PLC0415 - as the databases': loaded with its first use
 

@@ -173,12 +173,11 @@ class TransactionContext:
             _entered.set(tuple(entered for entered in _entered.get() if entered is not transaction))
 
     async def _commit(self, transaction: Transaction) -> None:
-        creds = bool(transaction.undo)
-        if not transaction.changes and not creds:
+        if not transaction.changes and not transaction.undo:
             return
         for left in range(self._retries, -1, -1):
             try:
-                await self._records.write(transaction.changes, creds=creds)
+                await self._records.write(transaction.changes, creds=transaction.undo)
             except WWAuthError as error:
                 if not left or not error.retryable:
                     raise

@@ -14,6 +14,7 @@ from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import ConfigurationError, CredsCorrupted, SessionNotFound, StoreUnavailable
 from ._findings import label
+from ._foreign import check_holds_a_login_alone
 from ._newfolder import NewFolder, is_wwauths
 from ._streams import chunked, digest, in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
@@ -67,11 +68,12 @@ async def export_auth_state(
         store: Where the session is.
         session: Its name.
         folder: The new folder; one that is there must be empty, or be replaced.
-        replace: Put it in the place of a folder that is there, with all that is in that, once it is whole.
+        replace: Put it in the place of a login's folder that is there, once it is whole.
 
     Raises:
-        ConfigurationError: The folder is there and not empty, or two records have one file name (in a folder the second
-            would overwrite the first): nothing was written.
+        ConfigurationError: The folder is there and not empty, or holds something that is of no login, which would be
+            deleted with it, or two records have one file name (in a folder the second would overwrite the first): nothing
+            was written.
         SessionNotFound: The store has no such session.
         CredsCorrupted: Its credentials cannot be read.
         SessionInUse: A program has the session, or the folder that is to be replaced.
@@ -85,6 +87,7 @@ async def export_auth_state(
         if replaced:
             if not replace:
                 raise ConfigurationError(f"{target} is there already: {_AGAIN}")
+            await in_thread(lambda _: check_holds_a_login_alone(target))
             await stack.enter_async_context(FolderAuthStateStore(target).hold(session=session))
             if os.name == "nt":
                 # A folder in which a file is open cannot be renamed there: the lock is looked at, and given back.
@@ -135,7 +138,9 @@ async def import_auth_state(
     """
     check_session_name(session)
     began = time.monotonic()
-    taken = _Taken(session)
+    is_path = isinstance(source, str | os.PathLike)
+    # What is wrong with a source is told under its own name.
+    taken = _Taken(str(source) if is_path else session if source_session is None else source_session)
     async with AsyncExitStack() as stack:
         await _hold(stack, store, session)
         records = await _records(stack, source, session if source_session is None else source_session)

@@ -84,7 +84,7 @@ async def verify(store: AuthStateStore, session: str = "default") -> VerifiedAut
             async for chunk in chunks:
                 await in_thread(lambda _, chunk=chunk: look.at(chunk))  # type: ignore[misc]
     if creds is None and not look.records:
-        raise SessionNotFound(f"there is no session {session!r}: name one that is there (`wwauth authstate inspect` tells all)")
+        raise SessionNotFound(f"there is no session {session!r}: check its name")
     await in_thread(lambda _: look.at_creds(creds))
     return look.report(time.monotonic() - began)
 

@@ -93,7 +93,8 @@ async def _looked_at(target: str, session: str | None, key_file: Path | None) ->
 
 def _owner(report: VerifiedAuthState) -> str:
     if report.me is None:
-        return "no device is linked"
+        lost = any(finding.severity == "error" and finding.record == "creds" for finding in report.findings)
+        return "the credentials are missing or damaged" if lost else "no device is linked"
     return f"{report.me}{'' if report.platform is None else f' ({report.platform})'}"
 
 

@@ -6,9 +6,10 @@ Each is loaded when it is asked for: a store's tests need no web server, a clien
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .auth_state_contract import AuthStateContract
@@ -19,22 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["AuthStateContract", "Simulator", "StoreContract", "StrategyContract"]
 
 _HOMES = {
-    "AuthStateContract": "auth_state_contract",
-    "Simulator": "simulator",
-    "StoreContract": "store_contract",
-    "StrategyContract": "strategy_contract",
+    "AuthStateContract": ".auth_state_contract",
+    "Simulator": ".simulator",
+    "StoreContract": ".store_contract",
+    "StrategyContract": ".strategy_contract",
 }
+
+_load, __dir__ = lazy(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = f"{__name__}.{_HOMES[name]}"
+    home = __name__ + _HOMES.get(name, "")
     # So that an assertion of a contract that fails shows what it compared, as one of the caller's own tests does.
     if (pytest := sys.modules.get("pytest")) is not None and home not in sys.modules:
         pytest.register_assert_rewrite(home)
-    return getattr(importlib.import_module(home), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return _load(name)

@@ -50,11 +50,19 @@ _VALUES: dict[str, dict[str, Any]] = {
     "sender-key": {"120363000000000001@g.us::99000000000002_1::0": b'[{"senderKeyId":1}]'},
     "sender-key-memory": {"120363000000000001@g.us": {"99000000000002_1.0@lid": True}},
     "app-state-sync-key": {"++++//8+": {"keyData": "AAEC", "timestamp": "1735689600123"}},
-    "app-state-sync-version": {"regular_low": {"version": 3, "hash": bytes(128), "indexValueMap": {}}},
     "lid-mapping": {"15550001111": "99000000000001", "99000000000001_reverse": "15550001111"},
     "device-list": {"15550001111": ["0", "7"]},
     "tctoken": {"__index": {"token": b"[]"}, "99000000000002@lid": {"token": b"\0\xff", "timestamp": "1"}},
     "identity-key": {"15550005555.4": b"\5" + bytes(32)},
+    # Longer than 65,535 bytes, where some databases cut a text off.
+    "app-state-sync-version": {
+        "regular_low": {"version": 3, "hash": bytes(128), "indexValueMap": {}},
+        "regular": {
+            "version": 4,
+            "hash": b"\1" * 128,
+            "indexValueMap": {f"{n:043}=": {"valueMac": bytes(32)} for n in range(700)},
+        },
+    },
     "a-type-of-tomorrow": {"é 😀": {"z": 1, "a": [], "10": 1.5, "2": None, "text": "\x00\u2028\ud800"}},
 }
 
@@ -241,9 +249,11 @@ class AuthStateContract:
 
     @pytest.mark.asyncio
     async def test_ids_can_be_listed(self, opened: Any) -> None:
-        """Those of one type, and not of another one that begins with its name."""
+        """Those of one type, and not of another one that begins with its name; none that was deleted."""
         state = await opened()
         await state.keys.set(_VALUES)
+        await state.keys.set({"pre-key": {"2": _PAIR}})
+        await state.keys.set({"pre-key": {"2": None}})
         for kind in list(_VALUES)[:_REAL_TYPES]:
             assert sorted(await state.keys.list_ids(kind)) == sorted(_VALUES[kind])
 
@@ -257,6 +267,22 @@ class AuthStateContract:
         assert await again.keys.get("session", [str(number) for number in range(100)]) == {
             str(number): {"n": number} for number in range(100)
         }
+
+    @pytest.mark.asyncio
+    async def test_a_set_that_is_cancelled_happened_or_did_not(self, opened: Any) -> None:
+        """All of it, whenever that is; what is set next comes after it."""
+        state = await opened()
+        ids = ["1", "2", "3"]
+        for steps in range(8):
+            setting = asyncio.ensure_future(state.keys.set({"session": {id_: {"n": steps} for id_ in ids}}))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            setting.cancel()
+            await asyncio.wait([setting])
+            found = await state.keys.get("session", ids)
+            assert len({repr(found.get(id_)) for id_ in ids}) == 1, found
+        await state.keys.set({"session": {id_: {"n": "last"} for id_ in ids}})
+        assert await state.keys.get("session", ids) == {id_: {"n": "last"} for id_ in ids}
 
     # Transactions
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from wwauth import _holder
 from wwauth.errors import LeaseLost, SessionInUse, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from types import TracebackType
 
     from .._lease import Leases
 
@@ -23,27 +22,40 @@ TTL = 30.0
 _RENEW = TTL / 3
 
 
-@asynccontextmanager
-async def holding(leases: Leases, session: str) -> AsyncIterator[int]:
+class Holding:
     """
-    Hold a session's lease, and yield its fence, which each write has to show.
+    Holds a session's lease in an `async with`, which gives its fence; each write has to show that.
+
+    No generator, for one of a store's is around it: those that a program leaves open are closed at the same time, and each
+    would wait for the other.
 
     Raises:
         SessionInUse: Another holder lives, or may: it is one of another machine, and its lease has not run out.
         StoreError: The database cannot tell.
     """
-    holder = _holder.new_holder()
-    try:
-        fence = await _claim(leases, session, holder)
-        keeper = asyncio.create_task(_keep(leases, session, fence))
+
+    def __init__(self, leases: Leases, session: str) -> None:
+        self._leases, self._session = leases, session
+
+    async def __aenter__(self) -> int:
+        self._holder = _holder.new_holder()
         try:
-            yield fence
+            self._fence = await _claim(self._leases, self._session, self._holder)
+        except BaseException:
+            _holder.end(self._holder)
+            raise
+        self._keeper = asyncio.create_task(_keep(self._leases, self._session, self._fence))
+        return self._fence
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            await _release(self._leases, self._session, self._fence)
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-            await _release(leases, session, fence)
-    finally:
-        _holder.end(holder)
+            _holder.end(self._holder)
 
 
 async def _claim(leases: Leases, session: str, holder: str) -> int:

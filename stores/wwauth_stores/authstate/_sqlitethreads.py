@@ -283,10 +283,14 @@ class SharedDatabase:
             if last and self._all.get(self.file.path) is self:
                 del self._all[self.file.path]
         if last and self._born == self._forks:
-            workers = (self._reader, self._writer)
-            for worker in workers:
-                worker.put(None)
-            await in_thread(lambda _: [worker.join() for worker in workers])
+            await in_thread(lambda _: self._end())
+
+    def _end(self) -> None:
+        # One after the other: of two connections that close at the same moment neither is the last one, which takes SQLite's
+        # log away.
+        for worker in (self._reader, self._writer):
+            worker.put(None)
+            worker.join()
 
     @classmethod
     def forked(cls) -> None:

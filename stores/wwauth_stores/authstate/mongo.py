@@ -12,7 +12,7 @@ from wwauth.errors import ConfigurationError, StoreError
 
 from .._driver import DriverBase, load
 from .._mongoclient import hosts_of, meaning
-from ._hold import holding
+from ._hold import Holding
 from ._mongo_collection import collection_of
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class MongoAuthStateStore(DriverBase, AuthStateStore):
         """
         doing = f"hold session {check_session_name(session)!r}"
         owner = (await self._found()).owner(session)
-        async with holding(self._writes, owner) as fence:
+        async with Holding(self._writes, owner) as fence:
             try:
                 await self._writes.begin(owner, fence, doing)
                 self._fences[owner] = fence

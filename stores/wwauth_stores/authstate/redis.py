@@ -13,7 +13,7 @@ from wwauth.errors import ConfigurationError, StoreError
 from .._driver import DriverBase, load
 from .._redis import RedisLeases, check_fence, meaning
 from .._redisurl import check_client, doubts, open_client, place_of, split_url
-from ._hold import holding
+from ._hold import Holding
 from ._redis_layouts import DELETE, FORGET, WRITE, Layout, OwnKeys, PeerKeys, find_layout
 from ._shared import Shared
 
@@ -62,10 +62,11 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
     is taken over at once. All keys of a session are on one node of a cluster.
 
     Args:
-        client_or_url: A `redis.asyncio.Redis` or `RedisCluster` without `decode_responses`, which its owner closes; or a URL,
-            `redis://[[user]:password@]host[:port][/database]`, `rediss://…` or `unix://…`, whose client is opened here, shared
-            by the stores of one event loop that name the same URL, and closed by the last one's `close()`. Its query may have
-            `key_prefix` ("wwauth:") and `timeout` (30 s for a command), and what redis-py takes there.
+        client_or_url: A `redis.asyncio.Redis` or `RedisCluster` without `decode_responses`, which its owner closes (for many
+            sessions with a BlockingConnectionPool: redis-py's own pool refuses what comes while all connections are in use);
+            or a URL, `redis://[[user]:password@]host[:port][/database]`, `rediss://…` or `unix://…`, whose client is opened
+            here, shared by the stores of one event loop that name the same URL, and closed by the last one's `close()`. Its
+            query may have `key_prefix` ("wwauth:") and `timeout` (30 s for a command), and what redis-py takes there.
         layout: "wwauth" or "baileys-redis-auth", without a look at what there is; or None: each session's is found out.
 
     Raises:
@@ -211,7 +212,7 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
             StoreUnavailable, StoreDenied: The server does not answer.
         """
         layout = await self._found(session)
-        async with holding(self._leases[layout.name], session) as fence:
+        async with Holding(self._leases[layout.name], session) as fence:
             self._fences[session] = fence
             try:
                 yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
@@ -14,7 +15,7 @@ from wwauth.errors import ConfigurationError
 from .._driver import DriverBase, load
 from .._sqlurl import new_engine, place, sqlite_path
 from ..urls import redact_url
-from ._hold import holding
+from ._hold import Holding
 from ._shared import Shared
 from .sqlite import SQLiteAuthStateStore
 
@@ -184,7 +185,7 @@ class SQLAuthStateStore(Closing, AuthStateStore):
             StoreUnavailable, StoreDenied: The server cannot tell.
         """
         name = check_session_name(session)
-        async with holding(self.opened().leases, name) as fence:
+        async with Holding(self.opened().leases, name) as fence:
             self._fences[name] = fence
             try:
                 yield
@@ -270,6 +271,10 @@ class Server(DriverBase):
 def _checked(engine: Any) -> AsyncEngine:
     sqlalchemy = load("sqlalchemy.ext.asyncio", extra="postgresql", needed_by="SQLAuthStateStore")
     if not isinstance(engine, sqlalchemy.AsyncEngine):
+        if isinstance(engine, os.PathLike):
+            raise ConfigurationError(
+                f"invalid database of type {type(engine).__name__}: give the URL of an SQLite file, 'sqlite:///{os.fspath(engine)}'"
+            )
         raise ConfigurationError(
             f"invalid database of type {type(engine).__name__}: give a URL, or an engine made with create_async_engine()"
         )
