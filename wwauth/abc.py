@@ -334,5 +334,13 @@ class AuthStateStore(abc.ABC):
         del session
         return nullcontext()
 
+    async def check_is_new(self, *, session: str) -> None:  # noqa: B027 - most keep nobody else's
+        """
+        Raise `CredsCorrupted` where another program may keep this session in the same storage, in a form of its own.
+
+        Asked before a new identity is made for a session without records, which would end that login. The default knows of
+        none.
+        """
+
     async def close(self) -> None:  # noqa: B027 - most have nothing open
         """Close what the store itself opened, never what it was given; idempotent."""

@@ -15,8 +15,9 @@ from redis import Redis as BlockingRedis
 from sqlalchemy import text
 
 from wwauth.abc import CREDS, RecordName
-from wwauth.authstate import BufferJSON, open_auth_state_store
+from wwauth.authstate import BufferJSON, import_auth_state, open_auth_state_store, use_auth_state
 from wwauth.authstate.creds import check_creds
+from wwauth.errors import CredsCorrupted
 from wwauth_stores._sqlurl import new_engine
 from wwauth_stores.authstate.redis import redis_auth_state_store
 
@@ -58,6 +59,22 @@ async def check(
             for name, value in expected.items():
                 # A server sorts the fields that a `$set` adds.
                 assert found[name] == value or (spread and BufferJSON.loads(found[name]) == BufferJSON.loads(value)), name
+
+
+async def check_never_new(url: str) -> None:
+    """Check that a login of another program's becomes no new identity, and can be taken over where it is."""
+    opened: Any = open_auth_state_store(url)
+    async with opened as store:
+        peer, *_ = await store.peers()
+        for session in (peer.session, "default"):
+            with pytest.raises(CredsCorrupted, match="take it over"):
+                await use_auth_state(store, session=session)
+        assert await anext(store.list_sessions(), None) is None
+        await import_auth_state(peer, store, peer.session)
+        state, _ = await use_auth_state(store, session=peer.session)
+        await state.close()
+        state, _ = await use_auth_state(store, session="another-user")
+        await state.close()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +132,7 @@ async def test_on_an_sql_server(request: pytest.FixtureRequest, name: str, progr
         await connection.execute(text(f"INSERT INTO {into} VALUES ({values})"), rows)
     await engine.dispose()
     await check(url, kept, program)
+    await check_never_new(url)
 
 
 @pytest.mark.parametrize(("name", "program"), [("baileys-sqlite", "Baileys in SQLite"), ("keyv-sqlite", "Keyv")])
@@ -126,4 +144,6 @@ async def test_in_sqlite(tmp_path: Path, name: str, program: str) -> None:
             into, places = table["table"].split("(")[0].split()[-1], ", ".join("?" for _ in table["columns"])
             made.executemany(f"INSERT INTO {into} VALUES ({places})", table["rows"])
         made.commit()
-    await check(f"sqlite:///{tmp_path / 'bot.db'}", kept, program)
+    url = f"sqlite:///{tmp_path / 'bot.db'}"
+    await check(url, kept, program)
+    await check_never_new(url)

@@ -25,7 +25,8 @@ async def use_sql_auth_state(url_or_engine: Any, session: str = "default") -> tu
         session: Which login; any number of them lie in one database.
 
     Raises:
-        CredsCorrupted: The credentials cannot be read, or there are keys without them; nothing was changed.
+        CredsCorrupted: The credentials cannot be read, there are keys without them, or another program's tables may hold this
+            login; nothing was changed.
         SessionInUse: Another process, or another state of this one, has the session.
         MissingDependency: The driver is not installed. StoreError: The database failed.
     """

@@ -127,6 +127,10 @@ class EncryptedAuthState(AuthStateStore):
         """Return what makes the caller the session's one holder while it is entered."""
         return self._inner.hold(session=session)
 
+    async def check_is_new(self, *, session: str) -> None:
+        """Raise `CredsCorrupted` where another program may keep this session in the same storage."""
+        await self._inner.check_is_new(session=session)
+
     # What follows computes.
 
     def _all_opened(self, session: str, chunk: Sequence[tuple[RecordName, str]]) -> list[tuple[RecordName, str]]:

@@ -189,6 +189,7 @@ async def _new_creds(store: AuthStateStore, session: str) -> AuthenticationCreds
                 f"the session {session!r} has keys (type {name.type!r}, for one) but no credentials, and a new identity would "
                 "end their login: bring the credentials back, or delete the session to link the device anew"
             )
+    await store.check_is_new(session=session)
     return await in_thread(lambda _: init_auth_creds())
 
 

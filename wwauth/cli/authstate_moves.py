@@ -107,7 +107,8 @@ def migrate(
     names = [checked_name(name) for name in session or []]
     if names and all_:
         raise WrongUse("name sessions with --session, or all of them with --all")
-    if source == target:
+    # Another program's tables lie beside wwauth's own.
+    if source == target and not peer:
         raise WrongUse("FROM and TO are the same place")
     if peer and delete_source:
         raise WrongUse("--peer only reads what another program wrote: delete that yourself, once the login works in TO")

@@ -50,15 +50,23 @@ class PeerState:
         program: How it is kept, in words.
         called: What stands for it there, such as "bot:user-1:".
         session: The same, made a session's name of; "default" where it has no name.
+        has_name: Whether the program itself knows the login by a name.
         problems: What could not be read, or is not sure to be right, in sentences; known when `records()` has ended.
     """
 
     def __init__(
-        self, program: str, called: str, values: Callable[[], AsyncIterator[Value]], *, problems: tuple[str, ...] = ()
+        self,
+        program: str,
+        called: str,
+        values: Callable[[], AsyncIterator[Value]],
+        *,
+        problems: tuple[str, ...] = (),
+        has_name: bool = True,
     ) -> None:
         self.program = program
         self.called = called
         self.session = session_label(called)
+        self.has_name = has_name and bool(called)
         self.problems: list[str] = []
         self._values = values
         self._known_problems = problems

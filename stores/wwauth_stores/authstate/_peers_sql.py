@@ -72,6 +72,29 @@ async def sql_peers(store: AuthStateStore) -> list[PeerState]:
     return told_apart(found + await _keyv_peers(server.query, tables, "id", "`"))
 
 
+async def check_is_new(store: SQLAuthStateStore | SQLiteAuthStateStore, session: str) -> None:
+    """
+    Refuse a new identity where another program's tables hold a login that may be this session.
+
+    That is one of the same name; and any, where either has no name and no session was ever made or taken over.
+
+    Raises:
+        CredsCorrupted: The message says how to take it over.
+    """
+    if isinstance(store, SQLiteAuthStateStore) and not await in_thread(lambda _: store.path.exists()):
+        return
+    if not (peers := await sql_peers(store)):
+        return
+    is_used = await anext(aiter(store.list_sessions()), None) is not None
+    for peer in peers:
+        if peer.session == session or not (is_used or (peer.has_name and session != "default")):
+            raise CredsCorrupted(
+                f"the database has no session {session!r}, but the login {peer.called!r} as {peer.program} keeps it, and a new "
+                "identity would not be that one: take it over with wwauth authstate migrate --peer (FROM and TO may be this "
+                "database), or use another one"
+            )
+
+
 async def _tables(query: Query, statement: str) -> dict[str, set[str]]:
     """Return the columns of each table."""
     tables: dict[str, set[str]] = {}
@@ -140,7 +163,8 @@ async def _baileys_peers(path: Path, query: Query, tables: dict[str, set[str]]) 
         raise CredsCorrupted(
             f"{path} has tables as Baileys has them, with {len(creds)} credentials: it cannot be told which one"
         )
-    return [PeerState("Baileys in SQLite", path.stem, partial(_baileys_values, query))] if creds else []
+    values = partial(_baileys_values, query)
+    return [PeerState("Baileys in SQLite", path.stem, values, has_name=False)] if creds else []
 
 
 async def _baileys_values(query: Query) -> AsyncIterator[Value]:

@@ -204,6 +204,12 @@ class SQLAuthStateStore(Closing, AuthStateStore):
 
         return await sql_peers(self)
 
+    async def check_is_new(self, *, session: str) -> None:
+        """Raise `CredsCorrupted` where another program's tables hold a login that may be this session."""
+        from ._peers_sql import check_is_new  # noqa: PLC0415 - needed for new logins alone
+
+        await check_is_new(self, session)
+
     async def close(self) -> None:
         """Close the engine that was opened here, when no other store uses it; idempotent. It is not to be used afterwards."""
         if not self._closed:

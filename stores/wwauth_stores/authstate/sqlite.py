@@ -196,6 +196,12 @@ class SQLiteAuthStateStore(Closing, AuthStateStore):
 
         return await sql_peers(self)
 
+    async def check_is_new(self, *, session: str) -> None:
+        """Raise `CredsCorrupted` where another program's tables hold a login that may be this session."""
+        from ._peers_sql import check_is_new  # noqa: PLC0415 - needed for new logins alone
+
+        await check_is_new(self, session)
+
     async def close(self) -> None:
         """End the threads, when no other store of this process uses the file; idempotent. It is not to be used afterwards."""
         self._closed = True
