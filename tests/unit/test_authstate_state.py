@@ -12,11 +12,22 @@ import pytest
 from pyee.asyncio import AsyncIOEventEmitter
 
 from wwauth.abc import CREDS, AuthStateStore, RecordName
-from wwauth.authstate import BufferJSON, MemoryAuthStateStore, init_auth_creds, use_auth_state
+from wwauth.authstate import (
+    BufferJSON,
+    EncryptedAuthState,
+    MemoryAuthStateStore,
+    export_auth_state,
+    import_auth_state,
+    init_auth_creds,
+    prune,
+    use_auth_state,
+    verify,
+)
 from wwauth.errors import ConfigurationError, CredsCorrupted, SessionClosed, SessionInUse, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
+    from pathlib import Path
 
     from wwauth.authstate import AuthenticationState
 
@@ -213,12 +224,6 @@ async def test_keys_without_credentials_are_never_a_new_identity(store: Slow) ->
 async def test_a_session_has_a_name(store: Slow, session: Any) -> None:
     with pytest.raises(ConfigurationError, match="session"):
         await use_auth_state(store, session=session)
-
-
-@pytest.mark.parametrize("wrong", [None, object(), "folder", {}])
-async def test_what_is_no_store_is_refused(wrong: Any) -> None:
-    with pytest.raises(ConfigurationError, match="AuthStateStore"):
-        await use_auth_state(wrong)
 
 
 class Least(AuthStateStore):
@@ -518,3 +523,23 @@ def test_a_state_ends_with_its_event_loop(store: Slow) -> None:
         await state.close()
 
     asyncio.run(second(asyncio.run(first())))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda given, path: use_auth_state(given),
+        lambda given, path: verify(given),
+        lambda given, path: prune(given),
+        lambda given, path: export_auth_state(given, "one", path),
+        lambda given, path: import_auth_state(path, given, "one"),
+    ],
+)
+async def test_what_is_no_store_is_told_and_how_to_make_one(call: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"type str: it is a path or a URL, of which open_auth_state_store\(\)"):
+        await call("auth_info", tmp_path / "there")
+    with pytest.raises(ConfigurationError, match=r"type dict: it lacks read, .*; subclass wwauth\.abc\.AuthStateStore"):
+        await call({}, tmp_path / "there")
+    with pytest.raises(ConfigurationError, match="type str"):
+        EncryptedAuthState("auth_info", keys=[])  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ from ..abc import AuthStateStore, RecordName
 from ..errors import ConfigurationError, DecryptionFailed, SessionNotFound
 from ._findings import label
 from ._streams import CHUNK, ENVELOPE, in_chunks
-from .records import plugin_errors
+from .records import check_store, plugin_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -68,8 +68,7 @@ class EncryptedAuthState(AuthStateStore):
     """
 
     def __init__(self, inner: AuthStateStore, *, keys: str | Iterable[str], allow_plaintext: bool = False) -> None:
-        if not isinstance(inner, AuthStateStore):
-            raise ConfigurationError(f"invalid store {type(inner).__name__}: EncryptedAuthState needs an AuthStateStore")
+        check_store(inner)
         if not isinstance(keys, Iterable):
             # None, for one: a variable of the environment that is not set.
             raise ConfigurationError(f"invalid keys of type {type(keys).__name__}: use keys that new_key() made")

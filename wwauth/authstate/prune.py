@@ -15,7 +15,7 @@ from ._checkcreds import is_count
 from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import check_creds
-from .records import plugin_errors
+from .records import check_store, plugin_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,6 +106,7 @@ async def prune(
         StoreError: The store failed; nothing was deleted.
     """
     check_session_name(session)
+    check_store(store)
     plan = _Plan(policy or PrunePolicy(), time.time() * 1000)
     with plugin_errors(f"prune the session {session!r}"):
         async with store.hold(session=session):

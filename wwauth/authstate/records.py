@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import marshal
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,10 @@ _log = logging.getLogger(__name__)
 
 # From so many records on, to encode or decode them, and to copy them, takes milliseconds, which the event loop does not give.
 _MANY, _MANY_COPIES = 200, 1_000
+
+
+# What an AuthStateStore has.
+_METHODS = ("read", "write", "records", "delete", "hold", "check_is_new", "close")
 
 
 class Record:
@@ -166,6 +171,18 @@ class ForeignRecords:
     def subscribe(self, written: Callable[[Changes], None], in_doubt: Callable[[Changes], None]) -> None:
         """Do nothing: such a store tells nobody what is written past this layer."""
         del written, in_doubt
+
+
+def check_store(store: object) -> None:
+    """Raise `ConfigurationError` for what is no `AuthStateStore`."""
+    missing = [name for name in _METHODS if not callable(getattr(store, name, None))]
+    if not missing:
+        return
+    if isinstance(store, str | os.PathLike):
+        cure = "it is a path or a URL, of which open_auth_state_store() makes a store"
+    else:
+        cure = f"it lacks {', '.join(missing)}; subclass wwauth.abc.AuthStateStore"
+    raise ConfigurationError(f"invalid store of type {type(store).__name__}: {cure}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import AuthenticationCreds, check_creds, init_auth_creds
 from .keys import SignalKeyStore
-from .records import StoredRecords, plugin_errors
+from .records import StoredRecords, check_store, plugin_errors
 from .transactions import Transactions
 
 if TYPE_CHECKING:
@@ -162,9 +162,7 @@ async def use_auth_state(store: AuthStateStore, *, session: str = "default") -> 
         SessionInUse: Another process, or another state of this one, has it.
         StoreError: The store failed.
     """
-    missing = [name for name in ("read", "write", "records", "delete") if not callable(getattr(store, name, None))]
-    if missing:
-        raise ConfigurationError(f"invalid store {type(store).__name__}: it needs an AuthStateStore's {', '.join(missing)}")
+    check_store(store)
     return await open_state(store, session, owned=False)
 
 

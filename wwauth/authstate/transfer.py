@@ -20,7 +20,7 @@ from ._streams import chunked, digest, in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .folder import FolderAuthStateStore
-from .records import plugin_errors
+from .records import check_store, plugin_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -80,6 +80,7 @@ async def export_auth_state(
         StoreError: The store failed, or the disk.
     """
     check_session_name(session)
+    check_store(store)
     began = time.monotonic()
     target = check_path(folder, what="a folder").absolute()
     async with AsyncExitStack() as stack:
@@ -137,6 +138,7 @@ async def import_auth_state(
         StoreUnavailable: What came back is not what was written. StoreError: A store failed.
     """
     check_session_name(session)
+    check_store(store)
     began = time.monotonic()
     is_path = isinstance(source, str | os.PathLike)
     # What is wrong with a source is told under its own name.

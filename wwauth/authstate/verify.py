@@ -17,7 +17,7 @@ from ._findings import MISSING, Finding, label, unusable
 from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .names import KNOWN_TYPES
-from .records import plugin_errors
+from .records import check_store, plugin_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,6 +76,7 @@ async def verify(store: AuthStateStore, session: str = "default") -> VerifiedAut
         StoreError: The store failed.
     """
     check_session_name(session)
+    check_store(store)
     began = time.monotonic()
     look = _Look(session)
     with plugin_errors(f"read the session {session!r}"):
