@@ -32,6 +32,7 @@ asyncio.run(FileSystemStore(sys.argv[1]).save(session="one", path=sys.argv[2]))
 # Permissions do not bind root, so root becomes somebody else first.
 AS_NOBODY = """
 import asyncio, os, sys
+import concurrent.futures.thread  # Python loads it late, and nobody may be barred from where it lies
 from wwauth.errors import WWAuthError
 from wwauth.stores import FileSystemStore
 
