@@ -155,7 +155,7 @@ async def test_a_failure_of_the_inner_store_passes_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "source.zip"]
 
 
-async def test_a_cancelled_extract_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_extract_leaves_nothing_or_all(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     source = tmp_path / "in" / "source.zip"
     source.write_bytes(bytes(16 << 20))
@@ -168,8 +168,11 @@ async def test_a_cancelled_extract_leaves_nothing(tmp_path: Path) -> None:
         task.cancel()
         (outcome,) = await asyncio.gather(task, return_exceptions=True)
         left = sorted(path.name for path in tmp_path.iterdir())
-        assert left == (["in"] if isinstance(outcome, asyncio.CancelledError) else ["in", "out.zip"])
-        (tmp_path / "out.zip").unlink(missing_ok=True)
+        # A cancellation may come when the file has its name already: then it is whole.
+        assert left == ["in", "out.zip"] or (left == ["in"] and isinstance(outcome, asyncio.CancelledError))
+        if "out.zip" in left:
+            assert (tmp_path / "out.zip").read_bytes() == source.read_bytes()
+            (tmp_path / "out.zip").unlink()
 
 
 LIMITED = """
