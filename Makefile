@@ -3,7 +3,6 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-WORKERS = $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 4))')
 PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 
 # What is tested is this checkout, not what a variable points at.
@@ -24,11 +23,10 @@ help:
 demo: chromium
 	$(PYTHON) -m wwauth demo
 
-# One more at a time than there are cores, since each waits for its browser now and then; each has one to feed, so not without end.
-# A browser's tests take a hundred times as long as others: who has none left takes some of his neighbour's. The packaging is
-# `make check`'s.
+# As many at a time as there are cores; each has browsers to feed, so not without end. A browser's tests take a hundred times as
+# long as others: who has none left takes some of his neighbour's. The packaging is `make check`'s.
 test: chromium
-	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal --ignore tests/unit/test_packaging.py $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal --ignore tests/unit/test_packaging.py $(PYTEST_ARGS)
 
 check: $(INSTALLED)
 	$(PYTHON) -m ruff check

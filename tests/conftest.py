@@ -166,8 +166,19 @@ def _processes(pids: set[int]) -> dict[object, str]:
     for pid in pids:
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
-            if process.environ().get(_MARK) == os.environ[_MARK] and process.status() != psutil.STATUS_ZOMBIE:
+            if process.status() != psutil.STATUS_ZOMBIE and _environment(process).get(_MARK) == os.environ[_MARK]:
                 found[pid] = f"process {pid} ({' '.join(process.cmdline())[:120]})"
+    return found
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Return a process's environment, which it has none of for a moment while it begins."""
+    for _ in range(50):
+        found = process.environ()
+        # What the kernel began never has one.
+        if found or process.ppid() in {0, 2}:
+            break
+        time.sleep(0.002)
     return found
 
 
