@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-# An auth state needs no browser's client, and `wwauth --help` neither.
+# An auth state needs no browser's client, and a store neither.
 _load, __dir__ = lazy(
     __name__,
     {
