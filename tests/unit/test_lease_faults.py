@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from wwauth.errors import LeaseLost, SessionCorrupted, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 from wwauth_stores import _filelease
 
+from ..simulatedclock import on_simulated_clock
 from .profiles import ORIGIN, make_profile
 from .test_generations import grow
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wwauth.abc import Store
 
 SESSION = "RemoteAuth-one"
-TTL = 0.5
+TTL = 60.0
 
 
 class Leasing(MemoryStore):
@@ -65,9 +65,10 @@ async def lost(store: Store) -> tuple[LeaseKeeper, LeaseLost]:
     told: asyncio.Queue[LeaseLost] = asyncio.Queue()
     keeper = LeaseKeeper(store, SESSION, ttl=TTL, on_lost=told.put_nowait)
     await keeper.take()
-    return keeper, await asyncio.wait_for(told.get(), 60)
+    return keeper, await told.get()
 
 
+@on_simulated_clock
 async def test_a_store_that_hangs_and_cannot_be_cancelled_is_not_waited_for() -> None:
     goes_on = asyncio.Event()
 
@@ -85,6 +86,7 @@ async def test_a_store_that_hangs_and_cannot_be_cancelled_is_not_waited_for() ->
     goes_on.set()
 
 
+@on_simulated_clock
 async def test_a_store_whose_own_task_was_cancelled_does_not_end_the_renewals() -> None:
     async def cancelled(_: Any) -> None:
         raise asyncio.CancelledError
@@ -95,6 +97,7 @@ async def test_a_store_whose_own_task_was_cancelled_does_not_end_the_renewals() 
     await keeper.release()
 
 
+@on_simulated_clock
 async def test_whatever_a_store_answers_the_holder_is_told_in_time() -> None:
     async def refuse(_: Any) -> None:
         raise SessionCorrupted("what is that?")
@@ -104,6 +107,7 @@ async def test_whatever_a_store_answers_the_holder_is_told_in_time() -> None:
     await keeper.release()
 
 
+@on_simulated_clock
 async def test_a_lock_that_does_not_come_free_is_not_waited_for_longer_than_the_lease_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,12 +115,15 @@ async def test_a_lock_that_does_not_come_free_is_not_waited_for_longer_than_the_
     told: asyncio.Queue[LeaseLost] = asyncio.Queue()
     keeper = LeaseKeeper(FileSystemStore(tmp_path), SESSION, ttl=TTL, on_lost=told.put_nowait)
     await keeper.take()
+    loop: Any = asyncio.get_running_loop()
     with locked(tmp_path):
-        error = await asyncio.wait_for(told.get(), 60)
+        loop.hung = True
+        error = await told.get()
         assert "in time" in str(error)
         waiting = LeaseKeeper(FileSystemStore(tmp_path), SESSION, ttl=TTL, on_lost=told.put_nowait)
         with pytest.raises(StoreUnavailable):
-            await asyncio.wait_for(waiting.take(), 60)
+            await waiting.take()
+        loop.hung = False
     await keeper.release()
 
 
@@ -139,6 +146,7 @@ async def test_a_release_that_is_cancelled_leaves_no_lease_that_nobody_renews() 
     await keeper.release()
 
 
+@on_simulated_clock
 async def test_a_lease_that_was_long_in_coming_is_renewed_before_it_is_used() -> None:
     class Slow(Leasing):
         def lease(self, *, session: str, holder: str, ttl: float) -> Any:
@@ -179,8 +187,9 @@ def test_a_holder_whose_start_is_hidden_is_taken_for_alive(monkeypatch: pytest.M
     _holder.end(mine)
 
 
+@on_simulated_clock
 async def test_of_two_who_find_a_dead_holder_the_slower_one_waits_for_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = MemoryStore()
+    store, loop = MemoryStore(), asyncio.get_running_loop()
     dead = new_holder()
     await store.lease(session=SESSION, holder=dead, ttl=3600).__aenter__()
     _holder.end(dead)
@@ -190,7 +199,7 @@ async def test_of_two_who_find_a_dead_holder_the_slower_one_waits_for_the_other(
             return None
         # While this one looks, one of another host frees the lease and takes it, shortly.
         claims = store._leases._claims
-        claims[SESSION] = type(claims[SESSION])("elsewhere", 7, time.monotonic() + TTL)
+        claims[SESSION] = type(claims[SESSION])("elsewhere", 7, loop.time() + TTL)
         return False
 
     monkeypatch.setattr("wwauth.backup.lease.lives", lives_and_is_overtaken)
