@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
-_START, _STOP = 60.0, 30.0
+_START, _STOP = 120.0, 30.0
 
 
 class Server:
@@ -39,7 +40,8 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix=f"server-{self.name}-"))
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
-        self.port = free_port()
+        self._ports = contextlib.ExitStack()
+        self.port = self.free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -53,6 +55,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._ports.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
@@ -123,6 +126,15 @@ class Server:
         finally:
             _each(stopped, psutil.Process.resume)
 
+    def free_port(self) -> int:
+        """Return a loopback port that nobody has, and on Linux nobody else is given until the end, also while it is down."""
+        with contextlib.ExitStack() as until_now:
+            kept = (self._ports if sys.platform == "linux" else until_now).enter_context(socket.socket())
+            # The server may bind it beside this one, which listens to nobody; for whoever takes any port it is taken.
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", 0))
+            return int(kept.getsockname()[1])
+
     @property
     def _log(self) -> Path:
         return self.folder / "log"
@@ -165,9 +177,3 @@ def _runs(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

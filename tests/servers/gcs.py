@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from .base import Server, free_port
+from .base import Server
 from .s3 import bucket_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class GCS(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self._behind = free_port()
+        self._behind = self.free_port()
 
     @classmethod
     def found(cls) -> bool:

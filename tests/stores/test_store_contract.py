@@ -175,9 +175,10 @@ class WritesSlowlyInPlace(PlainStore):
         data = path.read_bytes()
         with self.file(session).open("wb") as target:
             for begin in range(0, len(data), 256 * 1024):
+                # Before each piece, so that it is whole for no longer than the next one takes to begin.
+                await asyncio.sleep(0.01)
                 target.write(data[begin : begin + 256 * 1024])
                 target.flush()
-                await asyncio.sleep(0.01)
 
 
 async def test_what_a_killed_process_damages_is_found(tmp_path: Path) -> None:
