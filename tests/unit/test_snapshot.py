@@ -280,11 +280,11 @@ SQLITE = b"SQLite format 3\0" + bytes(84)
 def held(*paths: Path) -> Iterator[None]:
     """Hold locks as a browser does, from another process."""
     hold = (
-        "import fcntl, sys, time\nfiles = [open(path, 'r+b') for path in sys.argv[1:]]\n"
-        "for file in files: fcntl.lockf(file, fcntl.LOCK_EX)\nprint(1)\ntime.sleep(60)"
+        "import fcntl, sys\nfiles = [open(path, 'r+b') for path in sys.argv[1:]]\n"
+        "for file in files: fcntl.lockf(file, fcntl.LOCK_EX)\nprint(1)\nsys.stdin.read()"
     )
     command = [sys.executable, "-u", "-c", hold, *map(str, paths)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"1\n"
