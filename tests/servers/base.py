@@ -119,7 +119,7 @@ class Server:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let it hang: it takes connections, and answers nothing."""
-        stopped = self._processes()
+        stopped = self._stopped()
         _each(stopped, psutil.Process.suspend)
         try:
             yield
@@ -148,7 +148,7 @@ class Server:
         if self._process is None:
             return
         # A crash takes all of its processes at once; some of them have made themselves groups of their own.
-        all_of_it = self._processes()
+        all_of_it = self._processes() if first_only else self._stopped()
         process, self._process = self._process, None
         _each(all_of_it[:1] if first_only else all_of_it, how)
         try:
@@ -158,6 +158,14 @@ class Server:
             process.wait()
         while any(map(_runs, all_of_it)):
             time.sleep(0.005)
+
+    def _stopped(self) -> list[psutil.Process]:
+        """Stop the first process, so that it begins no other one any more, and return all there are."""
+        for first in self._processes()[:1]:
+            first.suspend()
+            while first.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+                time.sleep(0.001)
+        return self._processes()
 
     def _processes(self) -> list[psutil.Process]:
         assert self._process is not None

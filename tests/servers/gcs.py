@@ -43,7 +43,7 @@ class GCS(Server):
             f"{self.endpoint}/storage/v1/b?project=test", made, {"Content-Type": "application/json"}, method="POST"
         )
         try:
-            urllib.request.urlopen(request, timeout=10).close()
+            urllib.request.urlopen(request, timeout=60).close()
         except urllib.error.HTTPError as error:
             with error:
                 if error.code != 409:  # it is there

@@ -35,7 +35,7 @@ class Redis(Server):
 
     def ask(self, *command: str) -> Any:
         """Send one command, without a driver; an error is an answer, too."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             words = "".join(f"${len(word)}\r\n{word}\r\n" for word in command)
             connection.sendall(f"*{len(command)}\r\n{words}".encode())
             with connection.makefile("rb") as answer:

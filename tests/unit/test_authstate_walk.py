@@ -105,7 +105,7 @@ class Walk:
         self.store.failing = 0
         # What the cancelled ones have begun goes on to its end.
         async with asyncio.timeout(60):
-            while asyncio.all_tasks() != tasks:
+            while asyncio.all_tasks() != tasks:  # noqa: ASYNC110 - nobody tells of their end
                 await asyncio.sleep(0.001)
         locks = keys._transactions._locks
         assert not locks._owners
