@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wwauth import _processes
 from wwauth._holder import end, lives, new_holder
 from wwauth.backup import BackupEngine
 from wwauth.backup import lease as lease_module
@@ -261,6 +262,13 @@ async def test_a_kind_of_store_without_leases_is_warned_of_once(
         assert [has_leases(Plain()) for _ in range(3)] == [False] * 3  # type: ignore[arg-type]
     assert len([r for r in caplog.records if "Plain has no leases" in r.getMessage()]) == 1
     assert has_leases(MemoryStore())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one question is enough to see whether a process lives")
+def test_a_process_that_ends_while_it_is_looked_at_lives_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _processes.is_running(os.getpid())
+    monkeypatch.setattr(_processes, "_stat", lambda _: None)
+    assert not _processes.is_running(os.getpid())
 
 
 def test_holders_are_told_apart() -> None:

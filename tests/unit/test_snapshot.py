@@ -174,7 +174,9 @@ async def test_a_flush_that_never_ends_stops_nothing(tmp_path: Path, monkeypatch
     await asyncio.sleep(0)
 
 
-async def test_a_flush_is_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("patience", [60.0, -1.0], ids=["in time", "although this process was stopped until it was over"])
+async def test_a_flush_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+    monkeypatch.setattr("wwauth.backup.snapshot._FLUSH_SEEN", patience)
     profile = make_profile(tmp_path / "profile")
     log = profile / LOCAL_STORAGE / "000006.log"
 
