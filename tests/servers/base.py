@@ -36,6 +36,9 @@ class Server:
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
+    durable = True
+    """Whether what is committed has to outlive a crash of the machine, too; false saves the time of its disk."""
+
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"server-{self.name}-"))
         self.data = self.folder / "data"

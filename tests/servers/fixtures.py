@@ -27,7 +27,10 @@ def server_fixture(kind: type[Server]) -> Callable[..., Any]:
     @pytest.fixture(scope="session", name=kind.name)
     def running(require_optional: RequireOptional) -> Iterator[Server]:
         require_optional(kind.found(), f"{kind.name} is not installed: {kind.install}")
-        with kind() as server:
+        server = kind()
+        # It is killed, and the machine is not.
+        server.durable = False
+        with server:
             yield server
 
     return running

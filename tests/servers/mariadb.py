@@ -64,6 +64,7 @@ class MariaDB(Server):
             f"--pid-file={self.folder / 'pid'}",
             # Its data goes with it: nothing is tidied up first.
             "--innodb-fast-shutdown=2",
+            f"--innodb-flush-log-at-trx-commit={1 if self.durable else 2}",
         ]
 
     def ready(self) -> bool:

@@ -70,6 +70,8 @@ class PostgreSQL(Server):
 
     def command(self) -> Sequence[str | Path]:
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories="]
+        if not self.durable:
+            settings.append("fsync=off")
         return [_program("postgres"), "-D", self.data, "-p", str(self.port), *(f"--{setting}" for setting in settings)]
 
     def popen_options(self) -> dict[str, Any]:
