@@ -281,9 +281,15 @@ class Login:
 
     async def cancel_pairing_code(self) -> None:
         """Return to QR codes."""
-        await self.ask("cancelPairingCode")
-        self._stop_pairing()
-        if self.level.state in NEEDS_LOGIN:
+        before = self.level.qr
+        if self._pairing is not None:
+            self._pairing.cancel()  # a code that it asked for meanwhile would take the QR code off the screen again
+        try:
+            await self.ask("cancelPairingCode")
+        finally:
+            self._stop_pairing()
+        # No phone takes the code from before. The report of the new one may come after this answer: then it is offered there.
+        if self.level.state in NEEDS_LOGIN and self.level.qr != before:
             await self._offer_qr(self.level)
 
     async def _start_pairing(self, phone_number: str, show_notification: bool, interval: float) -> None:  # noqa: FBT001

@@ -23,7 +23,7 @@ from wwauth.errors import ConfigurationError
 from wwauth.testing import Simulator
 from wwauth.testing.simulator import ControlRefused, Timings
 
-from .simulated import QUICK, SITE, chromium_on, the_page
+from .simulated import QUICK, SITE, chromium_on, the_document, the_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,8 +65,10 @@ async def test_a_life_over_http(tmp_path: Path, launch_options: dict[str, Any]) 
         assert await ask(simulator, "conflict") == (200, {"ok": True})
         await the_page(simulator, stage="conflict")
         await page.reload()
-        await the_page(simulator, stage="ready")
-        assert await ask(simulator, "drop?ms=300") == (200, {"ok": True})
+        await the_document(simulator, page, stage="ready")
+        assert await ask(simulator, "drop?ms=60000") == (200, {"ok": True})
+        await the_page(simulator, stage="offline")
+        assert await ask(simulator, "drop?ms=0") == (200, {"ok": True})
         await the_page(simulator, stage="ready", state="CONNECTED")
         assert await ask(simulator, "push-state?state=PROXYBLOCK") == (200, {"ok": True})
         await the_page(simulator, state="PROXYBLOCK")
