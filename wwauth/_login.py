@@ -259,7 +259,7 @@ class Login:
     # QR codes and pairing codes -------------------------------------------------------------------------------------
 
     async def _offer_qr(self, report: PageReport) -> None:
-        if report.state == "UNPAIRED_IDLE" and report.edge == "state":
+        if report.state == "UNPAIRED_IDLE" and report.edge in {"state", "alive"}:
             await self.ask("refreshQR")  # the page has given up; with qr_max_retries it is ours to say when
         if report.qr is None or report.qr == self.qr:
             return
@@ -285,11 +285,11 @@ class Login:
         if self._pairing is not None:
             self._pairing.cancel()  # a code that it asked for meanwhile would take the QR code off the screen again
         try:
-            await self.ask("cancelPairingCode")
+            renewed = await self.ask("cancelPairingCode")
         finally:
             self._stop_pairing()
-        # No phone takes the code from before. The report of the new one may come after this answer: then it is offered there.
-        if self.level.state in NEEDS_LOGIN and self.level.qr != before:
+        # When there is a new code no phone takes the one from before; its report may come after this answer, and offers it.
+        if self.level.state in NEEDS_LOGIN and (self.level.qr != before or not renewed):
             await self._offer_qr(self.level)
 
     async def _start_pairing(self, phone_number: str, show_notification: bool, interval: float) -> None:  # noqa: FBT001
