@@ -121,7 +121,7 @@ async def local_restart(start: Starter, simulator: Simulator) -> None:
     await side.destroy()
     side = await start("LocalAuth")
     await side.event("ready")
-    assert page(simulator)["diagnosis"] == "ok"
+    await simulator.wait_for(lambda: page(simulator)["diagnosis"] == "ok")
 
 
 async def local_restart_in_a_flash(start: Starter, simulator: Simulator) -> None:
@@ -146,7 +146,7 @@ async def remote_restore(start: Starter, simulator: Simulator) -> None:
     (start.folder / "auth").mkdir()
     side = await start("RemoteAuth")
     await side.event("ready")
-    assert page(simulator)["diagnosis"] == "ok"
+    await simulator.wait_for(lambda: page(simulator)["diagnosis"] == "ok")
 
 
 async def logout(start: Starter, simulator: Simulator) -> None:
