@@ -78,9 +78,7 @@ async def test_a_killed_browsers_profile_opens_twice_after_its_tails_are_cut(
     async with live.serve() as site:
         async with live.writing(site, tmp_path / "profile", launch_options, load="gentle", seed=9) as page:
             flush = functools.partial(live.flush, page.context)
-            await take_snapshot(
-                tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE
-            )
+            await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE)
         # What a kill in the middle of a write leaves: the beginning of a record, so short that it fits into its block.
         (log,) = (tmp_path / "copy/Default/IndexedDB").glob("*/*.log")
         log.write_bytes(log.read_bytes() + b"\x11\x22\x33\x44\x05\x00\x01half")
@@ -98,9 +96,7 @@ async def test_the_check_sees_the_bad_tail_that_shows_only_at_the_second_opening
     async with live.serve() as site:
         async with live.writing(site, tmp_path / "profile", launch_options, load="gentle", seed=12) as page:
             flush = functools.partial(live.flush, page.context)
-            await take_snapshot(
-                tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE
-            )
+            await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE)
         (log,) = (tmp_path / "copy/Default/IndexedDB").glob("*/*.log")
         log.write_bytes(log.read_bytes()[:-40])
         wrong = await live.check_twice(site, tmp_path / "copy", launch_options, at_least=0)
@@ -118,9 +114,7 @@ async def test_another_file_system_takes_the_copy(tmp_path: Path, launch_options
             async with live.writing(site, tmp_path / "profile", launch_options, load="heavy", seed=10) as page:
                 before = await live.written(page)
                 flush = functools.partial(live.flush, page.context)
-                await take_snapshot(
-                    tmp_path / "profile", folder / "copy", origin=site.url, flush=flush, timeout=live.PATIENCE
-                )
+                await take_snapshot(tmp_path / "profile", folder / "copy", origin=site.url, flush=flush, timeout=live.PATIENCE)
             assert await live.check_twice(site, folder / "copy", launch_options, at_least=before) is None
     finally:
         shutil.rmtree(folder)

@@ -163,7 +163,7 @@ class LeaseKeeper:
             except WWAuthError as exc:
                 _log.warning("the lease of %s could not be renewed, trying again: %s", self._session, exc)
                 pause = _TRY_AGAIN
-                # Stopped in the middle of a renewal, it is in the same place as stopped between two: the store knows who holds it.
+                # Stopped in the middle of a renewal is as good as stopped between two: the store knows who holds it.
                 if self.remaining <= 0 and clock() - asked < _STOPPED * bound:
                     lost = LeaseLost(f"the lease of {self._session} could not be renewed in time: {exc}")
                     lost.__cause__ = exc
