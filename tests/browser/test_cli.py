@@ -14,6 +14,8 @@ import pytest
 
 from wwauth._files import remove_tree
 
+from ..soaking import most_in_soak
+
 if TYPE_CHECKING:
     from wwauth.testing import Simulator
 
@@ -60,7 +62,7 @@ async def test_the_demo_is_plain_in_a_pipe_and_keeps_its_files_when_asked(chromi
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), most_in_soak([(signal.SIGINT, 130), (signal.SIGTERM, 143)]))
 async def test_a_demo_that_is_told_to_end_leaves_nothing(chromium: str, number: signal.Signals, code: int) -> None:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "wwauth", "demo", stdout=pipe, stderr=pipe)

@@ -464,7 +464,9 @@ class Broken(AuthStrategy):
         setattr(self, hook, fail)
 
 
-@pytest.mark.parametrize("hook", ["before_browser_initialized", "after_browser_initialized", "on_authentication_needed"])
+@pytest.mark.parametrize(
+    "hook", most_in_soak(["on_authentication_needed", "before_browser_initialized", "after_browser_initialized"])
+)
 async def test_an_exception_in_a_hook_ends_initialize_with_the_browser_closed(
     make_client: Callable[..., Recorded], hook: str
 ) -> None:
@@ -475,7 +477,7 @@ async def test_an_exception_in_a_hook_ends_initialize_with_the_browser_closed(
     assert await it.client.get_state() is None
 
 
-@pytest.mark.parametrize("hook", ["get_auth_event_payload", "after_auth_ready"])
+@pytest.mark.parametrize("hook", most_in_soak(["after_auth_ready", "get_auth_event_payload"]))
 async def test_an_exception_in_a_hook_after_the_login_ends_the_launch(
     make_client: Callable[..., Recorded], simulator: Simulator, hook: str
 ) -> None:
@@ -489,7 +491,7 @@ async def test_an_exception_in_a_hook_after_the_login_ends_the_launch(
         await it.client.wait_for("change_state", timeout=1)
 
 
-@pytest.mark.parametrize("hook", ["disconnect", "destroy", "logout"])
+@pytest.mark.parametrize("hook", most_in_soak(["logout", "destroy", "disconnect"]))
 async def test_an_exception_in_a_hook_of_the_end_does_not_stop_it(
     make_client: Callable[..., Recorded], simulator: Simulator, hook: str
 ) -> None:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.browser
 LIFE = ("qr", "loading_screen", "authenticated", "ready", "change_state", "disconnected")
 
 # Under WWAUTH_SOAK=1, fifty.
-RESTARTS = 50 if SOAK else 5
+RESTARTS = 50 if SOAK else 3
 
 
 async def test_handlers_that_raise_do_not_break_the_login(

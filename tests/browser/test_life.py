@@ -102,7 +102,7 @@ async def test_the_browser_has_ended_before_anything_is_deleted(
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
 
 
-@by_turns("kind", ["local", "remote"])
+@by_turns("kind", ["remote", "local"], usual=1)
 async def test_after_an_unlinking_a_new_login_follows_and_is_kept(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, kind: str
 ) -> None:
@@ -167,7 +167,7 @@ async def test_unlinked_while_away_and_a_new_login_follows(
     assert not list((tmp_path / "store").glob("*.zip"))
 
 
-@by_turns("end", ["destroy", "conflict"])
+@by_turns("end", ["destroy", "conflict"], usual=1)
 async def test_a_logout_that_meets_another_end_deletes_all_the_same(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
@@ -250,7 +250,7 @@ async def test_logout_of_a_dead_page_deletes_all_the_same_and_says_what_is_left_
 # Conflict and other states --------------------------------------------------------------------------------------------
 
 
-@by_turns("state", ["TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION", "UNLAUNCHED"])
+@by_turns("state", ["TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION", "UNLAUNCHED"], usual=1)
 async def test_a_state_that_ends_the_connection_is_backed_up_and_deletes_nothing(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, state: str
 ) -> None:
@@ -591,7 +591,7 @@ async def test_a_frozen_page_keeps_nobody_waiting(
 # Damage ---------------------------------------------------------------------------------------------------------------
 
 
-@by_turns("kind", ["local", "remote"])
+@by_turns("kind", ["remote", "local"], usual=1)
 async def test_a_damaged_profile_is_set_aside(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, kind: str
 ) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-RESTARTS = 20 if SOAK else 4
+RESTARTS = 20 if SOAK else 3
 
 
 def descriptors(process: psutil.Process) -> int:

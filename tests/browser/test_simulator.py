@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -205,11 +206,16 @@ async def test_the_network_comes_back(opened: Callable[..., Any]) -> None:
         await the_page(simulator, stage="qr")
         await scan(simulator)
         await page.evaluate(WATCH)
-        await simulator.phone.drop(0.5)
+        await simulator.phone.ghost()
+        asked = asyncio.create_task(page.evaluate(f"{SOCKET}.logout().catch((error) => error.message)"))
+        await page.evaluate("1")  # behind it
+        await simulator.phone.drop(60)
+        assert await asked == "the connection was lost before there was an answer"
         assert simulator.pages[0]["stage"] == "offline"
         assert await simulator.phone.send_messages(3) == 0  # they wait
         with pytest.raises(PlaywrightError, match="there is no connection"):
             await page.evaluate(f"{SOCKET}.logout()")
+        await simulator.phone.drop(0)
         told = await the_page(simulator, stage="ready", state="CONNECTED")
         await simulator.wait_for(lambda: simulator.pages[0]["messages"] == 43)
         assert [state for _, state in await page.evaluate("window.seen")] == ["TIMEOUT", "OPENING", "CONNECTED"]

@@ -15,14 +15,16 @@ from wwauth.backup import cut_tails, take_snapshot, validate_profile
 from wwauth.errors import SessionInUse, SnapshotFailed
 
 from ..soak import live
+from ..soaking import most_in_soak
 
 pytestmark = pytest.mark.browser
 
 
-# Ten in all; in parts, so that they run beside each other.
+# In parts, so that they run beside each other.
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("load", "count", "pause"), [("heavy", 3, 0.05), ("heavy", 3, 0.1), ("bursty", 2, 0.25), ("gentle", 2, 0.1)]
+    ("load", "count", "pause"),
+    most_in_soak([("heavy", 3, 0.05), ("bursty", 2, 0.25), ("heavy", 3, 0.1), ("gentle", 2, 0.1)], usual=2),
 )
 async def test_live_copies_are_whole_at_both_openings(
     load: str, count: int, pause: float, tmp_path: Path, launch_options: dict[str, Any]

@@ -15,7 +15,7 @@ from wwauth.errors import WWAuthError
 from wwauth.stores import FileSystemStore
 from wwauth.testing import StrategyContract
 
-from ..soaking import soak
+from ..soaking import most_in_soak, soak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +34,7 @@ class TestNoAuth(StrategyContract):
         return lambda _login: NoAuth()
 
 
+@soak
 class TestLocalAuth(StrategyContract):
     @pytest.fixture
     def make_strategy(self, tmp_path: Path) -> Callable[[str], AuthStrategy]:
@@ -174,20 +175,26 @@ TWO = "test_two_clients_side_by_side"
 ONE = "test_a_strategy_serves_one_client"
 
 
+MISTAKES: list[tuple[type[FolderAuth], str, str]] = [
+    (ForgetsItsLock, GIVEN_UP, "is in use"),
+    (ForgetsItsLockAfterAFailure, FAILED_START, "is in use"),
+    (ForgetsItsLockAtALogout, FAILED_END, "is in use"),
+    (ForgetsItsClient, ONE, "DID NOT RAISE"),
+    (KeepsNothing, LIFE, "on_authentication_needed"),
+    (DeletesWhenTheConnectionIsLost, ENDS, "on_authentication_needed"),
+    (DeletesTheNeighbours, TWO, "on_authentication_needed"),
+    (SharesOneFolder, TWO, "is in use"),
+    (WritesIntoTheOptions, ONE, "options were changed"),
+    (GivesNoAnswer, LIFE, r"GivesNoAnswer\.on_authentication_needed\(\) returned NoneType: return an AuthenticationNeeded"),
+]
+
+# Those whose clients only start are quick.
+QUICK = [each for each in MISTAKES if each[1] in {GIVEN_UP, FAILED_START, ONE}]
+
+
 @pytest.mark.parametrize(
     ("kind", "test", "complaint"),
-    [
-        (ForgetsItsLock, GIVEN_UP, "is in use"),
-        (ForgetsItsLockAfterAFailure, FAILED_START, "is in use"),
-        (ForgetsItsLockAtALogout, FAILED_END, "is in use"),
-        (ForgetsItsClient, ONE, "DID NOT RAISE"),
-        (KeepsNothing, LIFE, "on_authentication_needed"),
-        (DeletesWhenTheConnectionIsLost, ENDS, "on_authentication_needed"),
-        (DeletesTheNeighbours, TWO, "on_authentication_needed"),
-        (SharesOneFolder, TWO, "is in use"),
-        (WritesIntoTheOptions, ONE, "options were changed"),
-        (GivesNoAnswer, LIFE, r"GivesNoAnswer\.on_authentication_needed\(\) returned NoneType: return an AuthenticationNeeded"),
-    ],
+    most_in_soak(MISTAKES, usual=[*QUICK, MISTAKES[5]]),
 )
 async def test_a_mistake_is_found(kind: type[FolderAuth], test: str, complaint: str, tmp_path: Path) -> None:
     contract = StrategyContract()

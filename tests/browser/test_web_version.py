@@ -209,7 +209,7 @@ async def test_a_document_comes_from_a_remote_archive(make_client: Callable[...,
         assert [cookie["name"] for cookie in await it.client.context.cookies()] == []
 
 
-@pytest.mark.parametrize("trouble", ["missing", "broken", "empty", "refused"])
+@pytest.mark.parametrize("trouble", most_in_soak(["broken", "missing", "empty", "refused"]))
 async def test_an_archive_that_has_it_not(
     make_client: Callable[..., Recorded], caplog: pytest.LogCaptureFixture, trouble: str
 ) -> None:

@@ -50,7 +50,7 @@ async def test_the_login_survives_a_kill_at_any_moment(
 ) -> None:
     moments = random.Random(7)
     codes = 0
-    for number in range(8 if SOAK else 3):
+    for number in range(8 if SOAK else 2):
         worker = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",

@@ -14,6 +14,7 @@ import pytest
 
 from wwauth.testing import Simulator
 
+from ..soaking import most_in_soak
 from .scenarios import link, save_and_close
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.timeout(300)
 
 PEER, OURS = "whatsapp-web.js", "wwauth"
 ways = pytest.mark.parametrize(("writer", "reader"), [(PEER, OURS), (OURS, PEER)])
-ids = pytest.mark.parametrize("client_id", [None, "client-one"])
+ids = pytest.mark.parametrize("client_id", most_in_soak(["client-one", None]))
 
 
 async def fill(simulator: Simulator) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from wwauth.testing import Simulator
 
-from ..soaking import most_in_soak
+from ..soaking import most_in_soak, soak
 from .peer import PeerError
 from .scenarios import SCENARIOS, link
 from .sides import OurSide
@@ -89,7 +89,7 @@ OPEN_END = {"logout_on_the_phone"}
 OTHERS = {"unlinked_while_away", "conflict_with_a_backup", "remote_restore", "logout_on_the_phone"}
 
 # Each is two browsers or more; the rest is played in the long tests.
-USUAL = [*DIFFERENT, "qr", "pairing_code", "remote_restore", "logout_on_the_phone", "conflict_with_a_backup", "connection_lost"]
+USUAL = ["qr", "pairing_code", "remote_restore", "logout", "logout_on_the_phone", "connection_lost"]
 
 
 @pytest.mark.parametrize("name", most_in_soak(SCENARIOS, usual=USUAL))
@@ -105,6 +105,7 @@ async def test_events_are_those_of_the_peer(name: str, starter: MakeStarter) -> 
     assert all(our_saves) if name in WITH_SAVES else not any(our_saves)
 
 
+@soak
 async def test_unlinked_while_away(starter: MakeStarter) -> None:
     """whatsapp-web.js is still at its injection when the page leaves for `post_logout`: it throws, or shows a code at best."""
     async with Simulator(qr_refresh=3600) as simulator:

@@ -6,8 +6,12 @@ import pytest
 
 from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import open_auth_state_store
-from wwauth.errors import ConfigurationError, StoreUnavailable
+from wwauth.authstate.encrypted import EncryptedAuthState, new_key, rekey
+from wwauth.authstate.transfer import import_auth_state
+from wwauth.authstate.verify import verify
+from wwauth.errors import ConfigurationError, DecryptionFailed, StoreUnavailable
 
+from ..unit.authfolders import FIXTURES
 from .test_mongo import pytestmark  # noqa: F401 - what is ignored
 
 KEY = RecordName("pre-key", "1")
@@ -56,3 +60,20 @@ async def test_stores_of_one_url_share_a_client_until_the_last_is_closed(request
     for closed in (first, second, third):
         with pytest.raises(ConfigurationError, match="closed"):
             await closed.read(session="one", names=[KEY])
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mariadb", "mongodb", "redis"])
+async def test_an_encrypted_session_gets_another_key(request: pytest.FixtureRequest, server: str) -> None:
+    url: str = request.getfixturevalue(server).url("rekeyed")
+    key, other = new_key(), new_key()
+    store = open_auth_state_store(url)
+    try:
+        await import_auth_state(FIXTURES / "03-full", EncryptedAuthState(store, keys=key), "one")
+        both = EncryptedAuthState(store, keys=[other, key])
+        assert (await rekey(both, "one")).changed == 58
+        assert (await rekey(both, "one")).changed == 0
+        assert (await verify(EncryptedAuthState(store, keys=other), "one")).ok
+        with pytest.raises(DecryptionFailed):
+            await EncryptedAuthState(store, keys=key).read(session="one", names=[CREDS])
+    finally:
+        await store.close()

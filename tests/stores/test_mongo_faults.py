@@ -14,6 +14,7 @@ from tests.servers.mongodb import MongoDB
 from wwauth.errors import StoreDenied, StoreUnavailable
 from wwauth.stores import MongoStore
 
+from ..soaking import most_in_soak
 from .children import grown, save_in_another_process
 from .killing import kill_in_saves
 from .test_mongo import _collected, database_of, motor, motors, pytestmark  # noqa: F401 - fixtures, and what is ignored
@@ -182,7 +183,7 @@ async def test_what_a_killed_writer_left_is_deleted_an_hour_later(mongodb: Mongo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
-@pytest.mark.parametrize("layout", ["wwauth", "wwebjs-mongo"])
+@pytest.mark.parametrize("layout", most_in_soak(["wwauth", "wwebjs-mongo"]))
 async def test_a_large_archive_passes_in_little_memory(mongodb: MongoDB, tmp_path: Path, layout: str) -> None:
     assert 0 < await grown_in(mongodb, tmp_path, layout, 50 * MIB) < 40 * MIB
 

@@ -16,6 +16,7 @@ from wwauth.errors import LeaseLost, StoreDenied, StoreFull, StoreUnavailable
 from wwauth.stores import SQLStore
 
 from ..servers.mariadb import GUEST, GUEST_PASSWORD
+from ..soaking import most_in_soak
 from .sql_writers import SESSION, Writers, content, held, kill_server, kill_writers, under_way, write
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def memory_of(url: str, folder: Path, size: int) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
+@pytest.mark.parametrize("kind", most_in_soak(["postgresql", "sqlite", "mariadb"], usual=2))
 async def test_memory_does_not_grow_with_the_archive(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = f"sqlite:///{tmp_path / 'wwauth.db'}" if kind == "sqlite" else request.getfixturevalue(kind).url("memory")
     assert await asyncio.to_thread(memory_of, url, tmp_path, 50) < 10_000, "kB more for 50 MB than for 5 MB"

@@ -16,11 +16,13 @@ import typer
 from .._names import check_session_name
 from .._threads import in_thread
 from ..errors import ConfigurationError, SessionInUse, WWAuthError
+from ._console import megabytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 
     from ..abc import Store
+    from ..backup import BackupReport
 
 _SECRET = "AGE-SECRET-KEY-"  # noqa: S105 - how every secret key begins
 
@@ -175,6 +177,19 @@ def run(work: Coroutine[Any, Any, bool], *, where: Path | None = None) -> None:
 def print_json(value: object) -> None:
     """Print the answer for machines."""
     typer.echo(json.dumps(value, default=_plain, indent=2))
+
+
+def print_saved(report: BackupReport, *, json: bool) -> None:
+    """Print what a backup came to."""
+    if json:
+        print_json(as_dict(report))
+    elif report.kind == "unchanged":
+        typer.echo(f"{report.session}: nothing changed since generation {report.generation}; nothing was uploaded")
+    else:
+        typer.echo(
+            f"{report.session}: generation {report.generation} saved ({report.kind}), {megabytes(report.bytes_uploaded)} "
+            f"uploaded of {megabytes(report.bytes_total)} in {report.files} files"
+        )
 
 
 def _plain(value: object) -> object:

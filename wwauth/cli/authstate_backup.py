@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import megabytes
-from ._session import IdentityFiles, Json, Place, Recipients, StoreUrl, as_dict, opened, print_json, run, wrong_use
+from ._session import IdentityFiles, Json, Place, Recipients, StoreUrl, as_dict, opened, print_json, print_saved, run, wrong_use
 
 if TYPE_CHECKING:
     from ..abc import Store
@@ -37,15 +37,7 @@ def backup(
 async def _backup(folder: Path, place: Place, session: str | None, generations: int, *, json: bool) -> bool:
     async with opened(place) as store:
         report = await _backup_of(folder, store, session, generations).save()
-    if json:
-        print_json(as_dict(report))
-    elif report.kind == "unchanged":
-        typer.echo(f"{report.session}: nothing changed since generation {report.generation}; nothing was uploaded")
-    else:
-        typer.echo(
-            f"{report.session}: generation {report.generation} saved ({report.kind}), {megabytes(report.bytes_uploaded)} "
-            f"uploaded of {megabytes(report.bytes_total)} in {report.files} files"
-        )
+    print_saved(report, json=json)
     return True
 
 

@@ -9,7 +9,6 @@ import typer
 
 from .._store import takes_packs
 from ..errors import SessionCorrupted, SnapshotFailed
-from ._console import megabytes
 from ._session import (
     DATA_PATH,
     WEB_URL,
@@ -21,11 +20,10 @@ from ._session import (
     Session,
     StoreUrl,
     WebUrl,
-    as_dict,
     checked_name,
     held,
     opened,
-    print_json,
+    print_saved,
     run,
     wrong_use,
 )
@@ -92,15 +90,7 @@ async def _backup(
         engine = await _engine(store, session, options)
         async with holding(store, session) as engine.lease:
             report = await engine.save(profile)
-    if json:
-        print_json(as_dict(report))
-    elif report.kind == "unchanged":
-        typer.echo(f"{session}: nothing changed since generation {report.generation}; nothing was uploaded")
-    else:
-        typer.echo(
-            f"{session}: generation {report.generation} saved ({report.kind}), {megabytes(report.bytes_uploaded)} uploaded of "
-            f"{megabytes(report.bytes_total)}"
-        )
+    print_saved(report, json=json)
     return True
 
 

@@ -72,7 +72,7 @@ async def sql_peers(store: AuthStateStore) -> list[PeerState]:
     return told_apart(found + await _keyv_peers(server.query, tables, "id", "`"))
 
 
-async def check_is_new(store: SQLAuthStateStore | SQLiteAuthStateStore, session: str) -> None:
+async def check_is_new(store: AuthStateStore, session: str) -> None:
     """
     Refuse a new identity where another program's tables hold a login that may be this session.
 

@@ -9,12 +9,13 @@ from weakref import WeakValueDictionary
 
 from wwauth._closing import Closing
 from wwauth._names import check_session_name
-from wwauth.abc import CREDS, AuthStateStore, RecordName
+from wwauth.abc import CREDS, RecordName
 from wwauth.errors import ConfigurationError
 
 from .._driver import DriverBase, load
 from .._sqlurl import new_engine, place, sqlite_path
 from ..urls import redact_url
+from ._besides import BesidesOthers
 from ._hold import Holding
 from ._shared import Shared
 from .sqlite import SQLiteAuthStateStore
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from wwauth.errors import StoreError
-
-    from ._peers import PeerState
 
 __all__ = ["SQLAuthStateStore", "sql_auth_state_store"]
 
@@ -59,7 +58,7 @@ def sql_auth_state_store(url_or_engine: str | AsyncEngine) -> SQLAuthStateStore 
     return SQLAuthStateStore(engine)
 
 
-class SQLAuthStateStore(Closing, AuthStateStore):
+class SQLAuthStateStore(Closing, BesidesOthers):
     """
     Keeps auth states in tables on PostgreSQL, MySQL or MariaDB, through SQLAlchemy: any number of sessions in a database.
 
@@ -191,24 +190,6 @@ class SQLAuthStateStore(Closing, AuthStateStore):
                 yield
             finally:
                 del self._fences[name]
-
-    async def peers(self) -> list[PeerState]:
-        """
-        Return the logins that other programs keep in the database; each has `records()` to import.
-
-        Raises:
-            CredsCorrupted: Their tables are not those of one program for sure.
-            StoreUnavailable, StoreDenied: The database cannot be read.
-        """
-        from ._peers_sql import sql_peers  # noqa: PLC0415 - needed for imports alone
-
-        return await sql_peers(self)
-
-    async def check_is_new(self, *, session: str) -> None:
-        """Raise `CredsCorrupted` where another program's tables hold a login that may be this session."""
-        from ._peers_sql import check_is_new  # noqa: PLC0415 - needed for new logins alone
-
-        await check_is_new(self, session)
 
     async def close(self) -> None:
         """Close the engine that was opened here, when no other store uses it; idempotent. It is not to be used afterwards."""

@@ -13,10 +13,11 @@ from wwauth._files import make_private_dir
 from wwauth._lock import LoginLock
 from wwauth._names import check_session_name
 from wwauth._threads import in_thread
-from wwauth.abc import CREDS, AuthStateStore, RecordName
+from wwauth.abc import CREDS, RecordName
 from wwauth.errors import ConfigurationError
 
 from .._driver import check_timeout
+from ._besides import BesidesOthers
 from ._sqlitefile import answered
 from ._sqliteschema import now
 from ._sqlitethreads import SharedDatabase
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from wwauth._threads import Stop
-
-    from ._peers import PeerState
 
 _T = TypeVar("_T")
 
@@ -65,7 +64,7 @@ ORDER BY name LIMIT ?
 """
 
 
-class SQLiteAuthStateStore(Closing, AuthStateStore):
+class SQLiteAuthStateStore(Closing, BesidesOthers):
     """
     Keeps auth states in an SQLite database: one file for any number of sessions, and for whatever else is in it.
 
@@ -183,24 +182,6 @@ class SQLiteAuthStateStore(Closing, AuthStateStore):
             yield
         finally:
             lock.release()
-
-    async def peers(self) -> list[PeerState]:
-        """
-        Return the logins that other programs keep in the database; each has `records()` to import.
-
-        Raises:
-            CredsCorrupted: Their tables are not those of one program for sure.
-            StoreUnavailable, StoreDenied: The database cannot be read.
-        """
-        from ._peers_sql import sql_peers  # noqa: PLC0415 - needed for imports alone
-
-        return await sql_peers(self)
-
-    async def check_is_new(self, *, session: str) -> None:
-        """Raise `CredsCorrupted` where another program's tables hold a login that may be this session."""
-        from ._peers_sql import check_is_new  # noqa: PLC0415 - needed for new logins alone
-
-        await check_is_new(self, session)
 
     async def close(self) -> None:
         """End the threads, when no other store of this process uses the file; idempotent. It is not to be used afterwards."""

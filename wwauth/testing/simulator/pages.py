@@ -319,10 +319,15 @@ class Page:
         self.send("conflict")
 
     async def _on_logout(self, _message: dict[str, Any]) -> None:
-        if self.device is None:
+        # A page may ask before its proof of the login has come.
+        device = self.device or (self._challenge[0] if self._challenge else None)
+        if device is None:
             self.tell_logged_out()
-        else:
-            self._hub.unlink(self.device)
+            return
+        self._challenge = None
+        self._hub.unlink(device)
+        if self.device is None:
+            self.tell_logged_out()  # the hub tells those that are logged in
 
     async def _on_exists(self, message: dict[str, Any]) -> None:
         self.send("exists", exists=any(device.number == message["number"] for device in self._hub.devices.values()))

@@ -115,7 +115,7 @@ class Phone:
         self._hub.changed()
 
     async def drop(self, seconds: float) -> None:
-        """Lose the network: connections end, and none is accepted for so many seconds. Returns at once."""
+        """Lose the network: connections end, and none is accepted for so many seconds; 0 brings it back. Returns at once."""
         if not 0 <= seconds <= _DAY:
             raise ControlRefused(f"invalid time {seconds!r}: a number of seconds from 0 to {_DAY}")
         self._hub.down_until = time.monotonic() + seconds

@@ -162,9 +162,13 @@ class Listener:
                 await self._task
             await asyncio.sleep(0.005)
 
+    def stop(self) -> None:
+        """Begin to stop, as `close` does; returns at once."""
+        self._server.should_exit = True
+
     async def close(self) -> None:
         """Stop serving, and end what connections there are."""
         if self._task is not None:
-            self._server.should_exit = True
+            self.stop()
             await self._task
         self._socket.close()

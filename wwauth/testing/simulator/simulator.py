@@ -101,6 +101,7 @@ class Simulator:
         app = make_app(self, files, csp=self._csp)
         async with AsyncExitStack() as stack:
             ports: list[int] = []
+            listeners: list[Listener] = []
             for wanted, last, tls in zip(self._wanted, self.hub.ports, (None, context), strict=True):
                 sock = bind(self._host, wanted or last)
                 stack.callback(sock.close)
@@ -108,6 +109,10 @@ class Simulator:
                 listener = Listener(app, sock, tls)
                 stack.push_async_callback(listener.close)
                 await listener.start()
+                listeners.append(listener)
+            # Both at once, since each takes its time.
+            for listener in listeners:
+                stack.callback(listener.stop)
             self.hub.ports = (ports[0], ports[1])
             if self._state_file is not None:
                 keeper = Keeper(self.hub, self._state_file)

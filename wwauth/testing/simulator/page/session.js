@@ -31,9 +31,7 @@ export class Session {
   #lag = null;
   #error = null;
   #pairingType = 'QR';
-  #waitingForCode = null;
-  #questions = [];
-  #loggingOut = null;
+  #asked = []; // what the server has not answered yet: { type, resolve, reject }
   #syncing = null;
   #syncedAtLeast = 0;
   #onChange;
@@ -88,9 +86,7 @@ export class Session {
 
   async logout() {
     if (!this.#ratchet) throw new Error('there is no login to end');
-    const done = new Promise((resolve) => (this.#loggingOut = resolve));
-    this.#ask({ type: 'logout' });
-    await done;
+    await this.#ask({ type: 'logout' });
   }
 
   reconnect() {
@@ -125,16 +121,12 @@ export class Session {
     if (this.#pairingType !== 'ALT_DEVICE_LINKING') throw new Error('the pairing type is not ALT_DEVICE_LINKING');
     if (typeof phone !== 'string' || !/^[1-9][0-9]{6,14}$/.test(phone)) throw new Error(`invalid phone number ${phone}`);
     if (typeof showNotification !== 'boolean') throw new Error('showNotification is not a boolean');
-    const code = new Promise((resolve) => (this.#waitingForCode = resolve));
-    this.#ask({ type: 'code', phone });
-    return code;
+    return this.#ask({ type: 'code', phone });
   }
 
   // A question to the server: is there an account of this number?
   async queryWidExists(asked) {
-    const answer = new Promise((resolve) => this.#questions.push(resolve));
-    this.#ask({ type: 'exists', number: asked.user });
-    return (await answer) ? { wid: asked } : null;
+    return (await this.#ask({ type: 'exists', number: asked.user })) ? { wid: asked } : null;
   }
 
   // Whether the account is multi-device, as all of today's are; undefined while there is no login.
@@ -151,14 +143,28 @@ export class Session {
     if (this.#stage === 'code') this.refreshQR();
   }
 
-  #ask(message) {
+  // Resolves with the server's answer to a message of this type; rejects when the connection ends before it is there.
+  async #ask(message) {
     if (!this.#connection.send(message)) throw new Error('there is no connection');
+    return new Promise((resolve, reject) => this.#asked.push({ type: message.type, resolve, reject }));
+  }
+
+  // Hands an answer to who asked first; tells whether somebody did.
+  #answer(type, value) {
+    const index = this.#asked.findIndex((each) => each.type === type);
+    if (index < 0) return false;
+    this.#asked.splice(index, 1)[0].resolve(value);
+    return true;
+  }
+
+  #nobodyAnswers() {
+    for (const { reject } of this.#asked.splice(0)) reject(new Error('the connection was lost before there was an answer'));
   }
 
   // -- the connection ------------------------------------------------------------------------------------------------
 
   #opened() {
-    this.#questions = []; // those of an earlier connection are answered by nobody
+    this.#nobodyAnswers(); // what was asked on an earlier connection that went without a word
     if (this.models.Socket.state === 'TIMEOUT') this.#setState('OPENING');
     this.#hello();
     if (this.models.Socket.state === 'CONFLICT') return; // only a takeover ends that
@@ -179,6 +185,7 @@ export class Session {
   }
 
   #lost() {
+    this.#nobodyAnswers();
     if (this.models.Socket.state === 'CONFLICT') return; // it stays so until it takes over
     this.#abortSync();
     this.#stage = 'offline';
@@ -200,7 +207,7 @@ export class Session {
       check: () => this.#check(),
       state: () => this.#setState(message.state),
       config: () => this.#configure(message.config),
-      exists: () => this.#questions.shift()?.(message.exists),
+      exists: () => this.#answer('exists', message.exists),
       vanish: () => this.#connection.vanish(),
     };
     await handlers[message.type]();
@@ -229,8 +236,7 @@ export class Session {
   #showCode(code) {
     this.#stage = 'code';
     this.#changed({ code });
-    this.#waitingForCode?.(code);
-    this.#waitingForCode = null;
+    this.#answer('code', code);
   }
 
   async #pair({ device, login, number, pushname, seed, legacy }) {
@@ -343,10 +349,10 @@ export class Session {
     this.#changed();
     const { Cmd } = this.models;
     Cmd.trigger('logout');
-    if (this.#loggingOut) this.#loggingOut();
-    else Cmd.trigger('logout_from_bridge');
+    const asked = this.#answer('logout');
+    if (!asked) Cmd.trigger('logout_from_bridge');
     await sleep(this.#config.logout_delay);
-    location.replace(`/?post_logout=1&logout_reason=${this.#loggingOut ? 0 : 2}`);
+    location.replace(`/?post_logout=1&logout_reason=${asked ? 0 : 2}`);
   }
 
   // -- messages ------------------------------------------------------------------------------------------------------
