@@ -35,7 +35,7 @@ pytest_plugins = ["tests.servers.fixtures"]
 _MARK = "WWAUTH_TEST_RUN"
 
 # What a test ended gets this long to be gone; what it left is there for ever.
-_GRACE = 5.0
+_GRACE = 20.0
 
 
 class RequireOptional(Protocol):

@@ -206,7 +206,9 @@ async def takeover(start: Starter, simulator: Simulator) -> None:
 async def connection_lost(start: Starter, simulator: Simulator) -> None:
     side = await start()
     await link(side, simulator)
-    await simulator.phone.drop(1)
+    await simulator.phone.drop(3600)
+    await simulator.wait_for(lambda: page(simulator)["stage"] == "offline")
+    await simulator.phone.drop(0)
     while await side.event("change_state") != "CONNECTED":
         pass
     assert await side.get_state() == "CONNECTED"

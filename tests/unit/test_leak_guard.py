@@ -51,7 +51,7 @@ async def test_clean_async():
 
 
 def _run(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
-    (folder / "conftest.py").write_text(CONFTEST.read_text(encoding="utf-8").replace("_GRACE = 5.0", "_GRACE = 0.5"))
+    (folder / "conftest.py").write_text(CONFTEST.read_text(encoding="utf-8").replace("_GRACE = 20.0", "_GRACE = 0.5"))
     (folder / "test_it.py").write_text(source)
     options = ["-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-q"]
     command = [sys.executable, "-m", "pytest", *options, str(folder)]
