@@ -27,7 +27,7 @@ PATIENT = """
 from wwauth import _signals
 from wwauth.cli import main
 from wwauth.web import launched
-_signals._DEADLINE = launched.CLOSE_TIMEOUT = 60
+_signals._DEADLINE, launched.CLOSE_TIMEOUT = 120, 30
 main()
 """
 
@@ -110,7 +110,7 @@ async def test_login_links_once_and_ctrl_c_ends_with_a_backup(simulator: Simulat
                 assert any("█▄" in drawn for drawn in lines)
                 await simulator.phone.scan(simulator.state()["pages"][-1]["qr"])
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await asyncio.wait_for(process.communicate(), 120)
         assert (process.returncode, err.decode()) == (0, "")
         assert "The login is kept" in out.decode()
         assert sum("Scan this" in line for line in lines) == scans

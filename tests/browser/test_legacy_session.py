@@ -261,7 +261,7 @@ async def test_a_device_unlinked_while_it_is_online(make_client: Callable[..., R
     it = make_client(auth_strategy=LegacySessionAuth(), relaunch_on_logout=True)
     await link(it, simulator)
     it.events.clear()
-    again = asyncio.ensure_future(it.client.wait_for("qr", timeout=30))
+    again = asyncio.ensure_future(it.client.wait_for("qr", timeout=90))
     await asyncio.sleep(0)
     await simulator.phone.unlink()
     assert await again

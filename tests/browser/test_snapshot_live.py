@@ -33,6 +33,7 @@ async def test_live_copies_are_whole_at_both_openings(
         copies = []
         async with live.writing(site, tmp_path / "profile", launch_options, load=load, seed=7) as page:
             flush = functools.partial(live.flush, page.context)
+            await live.keep_local_storage(page, tmp_path / "profile")
             for number in range(count):
                 await asyncio.sleep(pause)
                 before = await live.written(page)
@@ -80,6 +81,7 @@ async def test_a_killed_browsers_profile_opens_twice_after_its_tails_are_cut(
     async with live.serve() as site:
         async with live.writing(site, tmp_path / "profile", launch_options, load="gentle", seed=9) as page:
             flush = functools.partial(live.flush, page.context)
+            await live.keep_local_storage(page, tmp_path / "profile")
             await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE)
         # What a kill in the middle of a write leaves: the beginning of a record, so short that it fits into its block.
         (log,) = (tmp_path / "copy/Default/IndexedDB").glob("*/*.log")
@@ -98,6 +100,7 @@ async def test_the_check_sees_the_bad_tail_that_shows_only_at_the_second_opening
     async with live.serve() as site:
         async with live.writing(site, tmp_path / "profile", launch_options, load="gentle", seed=12) as page:
             flush = functools.partial(live.flush, page.context)
+            await live.keep_local_storage(page, tmp_path / "profile")
             await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE)
         (log,) = (tmp_path / "copy/Default/IndexedDB").glob("*/*.log")
         log.write_bytes(log.read_bytes()[:-40])
@@ -114,6 +117,7 @@ async def test_another_file_system_takes_the_copy(tmp_path: Path, launch_options
     try:
         async with live.serve() as site:
             async with live.writing(site, tmp_path / "profile", launch_options, load="heavy", seed=10) as page:
+                await live.keep_local_storage(page, tmp_path / "profile")
                 before = await live.written(page)
                 flush = functools.partial(live.flush, page.context)
                 await take_snapshot(tmp_path / "profile", folder / "copy", origin=site.url, flush=flush, timeout=live.PATIENCE)

@@ -143,19 +143,22 @@ async def writing(site: Site, profile: Path, launch_options: dict[str, Any], *, 
     async with browse(site, profile, launch_options) as page:
         await page.evaluate("([load, seed]) => write(load, seed)", [load, seed])
         await page.wait_for_function("n >= 10", timeout=PATIENCE * 1000)
-        # Chromium writes localStorage when it sees fit, and a snapshot does not wait for long.
-        await flush(page.context)
-        while not await asyncio.to_thread(_has_begun, profile):  # noqa: ASYNC110 - a file tells nobody
-            await asyncio.sleep(0.02)
         yield page
         await page.evaluate("() => { run = false }")
         failed = await page.evaluate("window.failed || null")
         assert failed is None, failed
 
 
+async def keep_local_storage(page: Page, profile: Path) -> None:
+    """Have localStorage on the disk: Chromium writes it when it sees fit, and a snapshot does not wait for it for long."""
+    await flush(page.context)
+    while not await asyncio.to_thread(_has_begun, profile):  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.02)
+
+
 def _has_begun(profile: Path) -> bool:
     """Tell whether what `write` keeps in localStorage is on the disk."""
-    for file in (profile / "Default").glob("Local Storage/**/*"):
+    for file in (profile / "Default/Local Storage/leveldb").iterdir():
         with contextlib.suppress(OSError):
             if b"begun" in file.read_bytes():
                 return True
