@@ -304,7 +304,8 @@ class Login:
     async def _renew(self, phone_number: str, show_notification: bool, interval: float) -> None:  # noqa: FBT001
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._renew_now.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await self._renew_now.wait()
             if self.level.state not in NEEDS_LOGIN:
                 continue
             try:

@@ -134,6 +134,17 @@ async def test_a_connection_is_lost_before_its_page_has_said_hello() -> None:
         assert simulator.pages == []
 
 
+async def test_who_waits_for_a_change_can_be_cancelled_at_the_moment_of_one() -> None:
+    async with Simulator() as simulator:
+        waiting = asyncio.create_task(simulator.wait_for(lambda: False, timeout=60))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        simulator.hub.changed()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
 async def test_timings_change_while_it_runs() -> None:
     async with Simulator(qr_refresh=3, history=5) as simulator:
         status, answer = await ask(simulator, "config?qr_refs=2&fast_restore=true")

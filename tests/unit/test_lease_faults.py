@@ -13,6 +13,7 @@ from filelock import FileLock
 from wwauth import _holder
 from wwauth._holder import lives, new_holder
 from wwauth.backup import BackupEngine
+from wwauth.backup import lease as lease_module
 from wwauth.backup.lease import LeaseKeeper
 from wwauth.errors import LeaseLost, SessionCorrupted, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
@@ -136,6 +137,45 @@ async def test_a_release_that_is_cancelled_leaves_no_lease_that_nobody_renews() 
     assert (keeper.holder, keeper.remaining) == (None, 0)
     del store.steps["release"]
     assert (await keeper.take()).fence > before.fence
+    await keeper.release()
+
+
+async def test_a_holder_that_was_stopped_in_the_middle_of_a_renewal_asks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = 0.0
+    monkeypatch.setattr(lease_module, "clock", lambda: time.monotonic() + slept)
+    renewed = asyncio.Event()
+
+    async def stopped(whole: Any) -> None:
+        nonlocal slept
+        if not slept:
+            slept = 100.0
+            raise ConnectionResetError("the connection did not wait so long")
+        await whole()
+        renewed.set()
+
+    keeper = LeaseKeeper(Leasing(renew=stopped), SESSION, ttl=TTL, on_lost=lambda _: None)
+    await keeper.take()
+    await asyncio.wait_for(renewed.wait(), 60)
+    assert keeper.lost is None
+    await keeper.release()
+
+
+async def test_whoever_was_stopped_while_it_waited_for_a_lease_asks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = 0.0
+    monkeypatch.setattr(lease_module, "clock", lambda: time.monotonic() + slept)
+    store = MemoryStore()
+    other = await store.lease(session=SESSION, holder="elsewhere", ttl=60).__aenter__()
+
+    def stopped(_: str) -> None:
+        nonlocal slept
+        slept = 100.0
+        release = asyncio.run_coroutine_threadsafe(other.release(), loop)
+        release.result(60)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(lease_module, "lives", stopped)
+    keeper = LeaseKeeper(store, SESSION, ttl=60, on_lost=lambda _: None)
+    assert (await keeper.take()).fence > other.fence
     await keeper.release()
 
 

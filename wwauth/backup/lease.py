@@ -25,6 +25,9 @@ _RENEW_EVERY = 0.25
 _TRY_AGAIN = 0.05
 _GIVE_UP = 0.8
 
+# A call that took so many times as long as it may was not the store's fault: this process was stopped.
+_STOPPED = 4
+
 # Where to look for a lease that another host holds.
 _LOOK_EVERY = 1.0
 
@@ -120,7 +123,8 @@ class LeaseKeeper:
                     asked = clock()
                     await self._call("lease.renew", lease.renew, self._ttl)
             except SessionInUse as exc:
-                await self._wait(exc, patience)
+                # As of when it was asked: a process that was stopped meanwhile asks once more.
+                await self._wait(exc, asked, patience)
             except LeaseLost as exc:
                 _log.info("the lease of %s was lost before it could be used: %s", self._session, exc)
             else:
@@ -131,7 +135,7 @@ class LeaseKeeper:
         async with self._remote.call("lease", self._session, self._ttl):
             return await self._remote.store.lease(session=self._session, holder=holder, ttl=self._ttl).__aenter__()
 
-    async def _wait(self, in_use: SessionInUse, patience: float) -> None:
+    async def _wait(self, in_use: SessionInUse, asked: float, patience: float) -> None:
         """Free a lease whose holder has ended, or wait; the error comes back when that makes no sense."""
         alive = await asyncio.to_thread(lives, in_use.holder)
         if alive is False and in_use.holder is not None:
@@ -140,9 +144,9 @@ class LeaseKeeper:
             with suppress(SessionInUse):  # somebody else was faster
                 await self._call("lease.release", (await self._enter(in_use.holder)).release, self._ttl)
             return
-        if alive or clock() >= patience:
+        if alive or asked >= patience:
             raise in_use
-        _log.info("waiting up to %.0f s for the lease of %s: %s", patience - clock(), self._session, in_use)
+        _log.info("waiting up to %.0f s for the lease of %s: %s", patience - asked, self._session, in_use)
         await asyncio.sleep(min(_LOOK_EVERY, self._ttl / 10))
 
     async def _keep(self, lease: Lease) -> None:
@@ -159,7 +163,8 @@ class LeaseKeeper:
             except WWAuthError as exc:
                 _log.warning("the lease of %s could not be renewed, trying again: %s", self._session, exc)
                 pause = _TRY_AGAIN
-                if self.remaining <= 0:
+                # Stopped in the middle of a renewal is as good as stopped between two: the store knows who holds it.
+                if self.remaining <= 0 and clock() - asked < _STOPPED * bound:
                     lost = LeaseLost(f"the lease of {self._session} could not be renewed in time: {exc}")
                     lost.__cause__ = exc
                     self._give_up(lost)
