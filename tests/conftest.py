@@ -121,10 +121,10 @@ def launch_options(chromium: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    """Run a simulator of WhatsApp Web, with waits that are shorter than its own."""
+    """Run a simulator of WhatsApp Web, with waits that are shorter than its own, and codes that outlive any test."""
     from wwauth.testing import Simulator
 
-    async with Simulator(pair_delay=0.05, sync_delay=0.2) as running:
+    async with Simulator(qr_refresh=3600, pair_delay=0.05, sync_delay=0.2) as running:
         yield running
 
 

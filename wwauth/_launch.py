@@ -222,7 +222,8 @@ class Launch:
     async def _within_bound(self, step: Awaitable[object], phase: str) -> None:
         bound = self.options.auth_timeout_ms / 1000
         try:
-            await asyncio.wait_for(step, bound)
+            async with asyncio.timeout(bound):
+                await step
         except TimeoutError as exc:
             if isinstance(exc, WWAuthError):
                 raise

@@ -68,19 +68,24 @@ class Running:
 async def running_browser(profile: Path, launch_options: dict[str, Any]) -> AsyncIterator[Running]:
     from playwright.async_api import async_playwright
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {**launch_options, "args": [*launch_options.get("args", []), f"--remote-debugging-port={port}"]}
+    options = {**launch_options, "args": [*launch_options.get("args", []), "--remote-debugging-port=0"]}
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(profile, **options)
         assert context.browser is not None
         session = await context.browser.new_browser_cdp_session()
         info = await session.send("SystemInfo.getProcessInfo")
         pid = next(process["id"] for process in info["processInfo"] if process["type"] == "browser")
-        yield Running(context, f"http://127.0.0.1:{port}", pid)
+        yield Running(context, f"http://127.0.0.1:{await port_of(profile)}", pid)
         with contextlib.suppress(Exception):  # a test may have killed it
             await context.close()
+
+
+async def port_of(profile: Path) -> int:
+    """Wait until a browser has said which port it has chosen."""
+    told = profile / "DevToolsActivePort"
+    while not (told.exists() and (lines := told.read_text().splitlines())):  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.02)
+    return int(lines[0])
 
 
 @pytest.fixture
@@ -212,8 +217,11 @@ async def test_the_page_closed_by_somebody_is_an_end(make_client: Callable[..., 
     it = make_client(cdp_url=running.url, launch_options={})
     await it.client.initialize()
     theirs = next(page for page in running.context.pages if page.url == it.client.page.url)
+    # Before: the client may know of it, and have ended, before the other connection has its answer.
+    ended = asyncio.create_task(it.client.wait_for("disconnected", timeout=60))
+    await asyncio.sleep(0)
     await theirs.close()
-    assert await it.client.wait_for("disconnected", timeout=20) == "BROWSER_CLOSED"
+    assert await ended == "BROWSER_CLOSED"
     assert is_running(running.pid)
 
 
@@ -326,7 +334,7 @@ async def main():
     client = Client(web_url=sys.argv[1], cdp_url=sys.argv[2])
     await client.initialize()
     print("initialized", flush=True)
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 asyncio.run(main())
 """
@@ -346,6 +354,6 @@ async def test_a_signal_closes_the_page_and_nothing_else(simulator: Simulator, r
         os.killpg(process.pid, signal.SIGTERM)
     else:
         process.send_signal(signal.SIGTERM)
-    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == -signal.SIGTERM, errors.decode()
     assert await running.is_alone()

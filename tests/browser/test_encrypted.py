@@ -12,6 +12,8 @@ from wwauth import RemoteAuth
 from wwauth.errors import DecryptionFailed
 from wwauth.stores import EncryptedStore, FileSystemStore
 
+from .simulated import the_page
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -37,7 +39,7 @@ async def test_a_login_comes_back_from_encrypted_backups(
         await it.client.initialize()
         await it.client.wait_for("ready", timeout=30)
         assert (it.names[0], "qr" in it.names) == ("restored", False)
-        page = simulator.state()["pages"][-1]
+        page = await the_page(simulator, stage="ready")
         assert (page["diagnosis"], page["damaged"]) == ("ok", 0)
         await simulator.phone.send_messages(5, 1_000)
         await it.client.destroy()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
-from wwauth import RemoteAuth
+from wwauth import RemoteAuth, _holder
 from wwauth.errors import LeaseLost, SessionInUse
 from wwauth.stores import FileSystemStore
 
@@ -65,7 +67,7 @@ async def elsewhere(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Link a device, and let another host go on with the login."""
     first = make_remote()
-    saved = asyncio.create_task(first.client.wait_for("remote_session_saved", timeout=30))
+    saved = asyncio.create_task(first.client.wait_for("remote_session_saved", timeout=90))
     await first.link(simulator)
     await saved
     await first.client.destroy()
@@ -84,6 +86,15 @@ async def elsewhere(
             await program.wait()
 
 
+def freeze(program: asyncio.subprocess.Process, store: FileSystemStore) -> None:
+    """Stop a process, but not while it has the lock of the lease: then nobody else would get on until it does."""
+    process = psutil.Process(program.pid)
+    with FileLock(store.folder / ".RemoteAuth-one.lock"):
+        process.suspend()
+        while process.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
+
+
 async def said(program: asyncio.subprocess.Process) -> str:
     assert program.stdout is not None
     return (await asyncio.wait_for(program.stdout.readline(), 60)).decode().strip()
@@ -93,15 +104,26 @@ def online(simulator: Simulator) -> list[dict[str, Any]]:
     return [page for page in simulator.pages if page["device"] is not None]
 
 
-async def test_a_frozen_process_leaves_no_live_login_and_overwrites_nothing(
-    make_remote: Callable[..., Recorded], simulator: Simulator, elsewhere: asyncio.subprocess.Process
+async def test_a_login_that_another_host_holds_is_refused(
+    make_remote: Callable[..., Recorded], store: FileSystemStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SessionInUse, match=f"pid {elsewhere.pid}"):
-        await make_remote(lease_ttl_ms=1000).client.initialize()
-    psutil.Process(elsewhere.pid).suspend()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(_holder, "_machine", lambda: "00000000")
+        holder = _holder.new_holder()
+    async with store.lease(session="RemoteAuth-one", holder=holder, ttl=3600) as lease:
+        with pytest.raises(SessionInUse, match=f"pid {os.getpid()}"):
+            await make_remote(lease_ttl_ms=1000).client.initialize()
+        await lease.renew()
+    _holder.end(holder)
+
+
+async def test_a_frozen_process_leaves_no_live_login_and_overwrites_nothing(
+    make_remote: Callable[..., Recorded], simulator: Simulator, store: FileSystemStore, elsewhere: asyncio.subprocess.Process
+) -> None:
+    freeze(elsewhere, store)
     # Its page knows nothing of the process, and leaves all the same.
     await simulator.wait_for(lambda: not online(simulator), timeout=30)
-    second = make_remote("third", lease_ttl_ms=3000)
+    second = make_remote("third")
     await second.client.initialize()
     await second.client.wait_for("ready", timeout=30)
     assert "qr" not in second.names
@@ -113,14 +135,14 @@ async def test_a_frozen_process_leaves_no_live_login_and_overwrites_nothing(
     assert [await said(elsewhere), await said(elsewhere)] == ["error LeaseLost", "disconnected str"]
     await asyncio.wait_for(elsewhere.wait(), 60)
     assert (await strategy.backup_now()).generation >= report.generation
-    assert len(online(simulator)) == 1
+    await simulator.wait_for(lambda: len(online(simulator)) == 1)
     assert "error" not in second.names
 
 
 async def test_a_process_that_was_frozen_and_not_overtaken_goes_on(
-    make_remote: Callable[..., Recorded], simulator: Simulator, elsewhere: asyncio.subprocess.Process
+    make_remote: Callable[..., Recorded], simulator: Simulator, store: FileSystemStore, elsewhere: asyncio.subprocess.Process
 ) -> None:
-    psutil.Process(elsewhere.pid).suspend()
+    freeze(elsewhere, store)
     await simulator.wait_for(lambda: not online(simulator), timeout=30)
     psutil.Process(elsewhere.pid).resume()
     await simulator.wait_for(lambda: [page for page in online(simulator) if page["stage"] == "ready"], timeout=30)
@@ -128,7 +150,7 @@ async def test_a_process_that_was_frozen_and_not_overtaken_goes_on(
 
 
 async def test_a_client_whose_lease_is_taken_stops(make_remote: Callable[..., Recorded], simulator: Simulator) -> None:
-    it = make_remote(lease_ttl_ms=4000)
+    it = make_remote(lease_ttl_ms=8000)
     await it.link(simulator)
     strategy = it.client.auth_strategy
     assert isinstance(strategy, RemoteAuth)

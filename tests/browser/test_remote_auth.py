@@ -16,6 +16,8 @@ from wwauth.errors import ConfigurationError, SessionClosed, SessionCorrupted, S
 from wwauth.stores import FileSystemStore, MemoryStore
 from wwauth.web.processes import kill_tree
 
+from .simulated import the_page
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
@@ -45,7 +47,7 @@ def make_remote(make_client: Callable[..., Recorded], store: FileSystemStore, tm
 
 
 async def linked_and_saved(it: Recorded, simulator: Simulator) -> None:
-    saved = asyncio.create_task(it.client.wait_for("remote_session_saved", timeout=30))
+    saved = asyncio.create_task(it.client.wait_for("remote_session_saved", timeout=90))
     await it.link(simulator)
     await saved
 
@@ -54,7 +56,7 @@ async def assert_comes_back(it: Recorded, simulator: Simulator) -> None:
     await it.client.initialize()
     await it.client.wait_for("ready", timeout=30)
     assert "qr" not in it.names
-    page = simulator.state()["pages"][-1]
+    page = await the_page(simulator, stage="ready")
     assert (page["diagnosis"], page["damaged"]) == ("ok", 0)
 
 
@@ -95,9 +97,14 @@ async def test_backups_follow_each_other_and_are_told(make_remote: Callable[...,
     strategy = it.client.auth_strategy
     assert isinstance(strategy, RemoteAuth)
     await linked_and_saved(it, simulator)
-    reports = [await it.client.wait_for("backup_saved", timeout=20) for _ in range(2)]
-    now = await strategy.backup_now()
+    # A page that had no turn meanwhile has written nothing.
+    reports = [
+        await it.client.wait_for("backup_saved", timeout=60, predicate=lambda report: report.kind != "unchanged")
+        for _ in range(2)
+    ]
     assert [report.generation for report in reports] == [2, 3]
+    await simulator.phone.send_messages(1, 1_000)
+    now = await strategy.backup_now()
     assert now.generation > 3
     assert strategy.status.last_report == now
     assert strategy.status.last_error is None
@@ -231,13 +238,13 @@ async def test_a_backup_that_fails_is_told_and_the_client_lives(
     it = make_remote(store=store, backup_sync_interval_ms=1_000)
     await linked_and_saved(it, simulator)
     store.down = True
-    error = await it.client.wait_for("backup_failed", timeout=20)
+    error = await it.client.wait_for("backup_failed", timeout=60)
     assert isinstance(error, StoreUnavailable)
     assert it.client.auth_strategy.status.last_error is error  # type: ignore[attr-defined]
     store.down = False
-    await it.client.wait_for("backup_saved", timeout=20)
-    assert await it.client.get_state() == "CONNECTED"
+    await it.client.wait_for("backup_saved", timeout=60)
     assert it.client.auth_strategy.status.last_error is None  # type: ignore[attr-defined]
+    assert await it.client.get_state() == "CONNECTED"
 
 
 async def test_a_damaged_backup_is_refused_and_the_profile_is_untouched(
@@ -298,7 +305,7 @@ async def test_nothing_is_left_beside_the_profile(
     await linked_and_saved(it, simulator)
     await it.client.destroy()
     second = make_remote(restore="remote")
-    saved = asyncio.create_task(second.client.wait_for("backup_saved", timeout=30))
+    saved = asyncio.create_task(second.client.wait_for("backup_saved", timeout=90))
     await assert_comes_back(second, simulator)
     await saved
     assert [path.name for path in (tmp_path / "auth").iterdir() if not path.name.startswith(".")] == ["RemoteAuth-one"]
@@ -343,14 +350,16 @@ async def save_torn(store: FileSystemStore, folder: Path) -> int:
 async def test_what_the_page_finds_torn_is_followed_by_an_older_generation(
     make_remote: Callable[..., Recorded], simulator: Simulator, store: FileSystemStore, tmp_path: Path
 ) -> None:
+    simulator.configure(ratchet_interval=0.1)
     it = make_remote(backup_sync_interval_ms=600_000)
     await linked_and_saved(it, simulator)
     await simulator.phone.send_messages(5, 1_000)
     before = simulator.pages[-1]["index"]
-    await simulator.wait_for(lambda: simulator.pages[-1]["index"] > before + 3, timeout=30)
+    await simulator.wait_for(lambda: simulator.pages[-1]["index"] > before + 5, timeout=30)
     await it.client.destroy()
     torn = await save_torn(store, tmp_path)
-    simulator.configure(storage_lead=0.5)
+    # All that is between the two, in the page's own time.
+    simulator.configure(storage_lead=0.3)
     shutil.rmtree(tmp_path / "auth")
     reports: list[RestoreReport] = []
     it.client.on("restored", reports.append)

@@ -33,6 +33,7 @@ async def test_live_copies_are_whole_at_both_openings(
         copies = []
         async with live.writing(site, tmp_path / "profile", launch_options, load=load, seed=7) as page:
             flush = functools.partial(live.flush, page.context)
+            await live.keep_local_storage(page, tmp_path / "profile")
             for number in range(count):
                 await asyncio.sleep(pause)
                 before = await live.written(page)
@@ -44,6 +45,7 @@ async def test_live_copies_are_whole_at_both_openings(
                     link=number % 2 == 0,
                     durable=number == 0,
                     quiet_for=0.5 if number % 3 == 0 else 0.0,
+                    timeout=live.PATIENCE,
                     flush=flush if number % 4 == 0 else None,
                 )
                 assert report.backend == "leveldb"
@@ -65,7 +67,7 @@ async def test_a_closed_profile_is_copied_and_a_running_one_is_not_cut(tmp_path:
             with pytest.raises(SessionInUse, match="a browser has this profile open"):
                 cut_tails(tmp_path / "profile")
             await page.evaluate("() => { run = false }")
-            await page.wait_for_function("async () => { const a = n; await sleep(200); return a === n }")
+            await page.wait_for_function("async () => { const a = n; await sleep(200); return a === n }", timeout=0)
             before = await live.written(page)
         validate_profile(tmp_path / "profile", origin=site.url)
         report = await take_snapshot(tmp_path / "profile", tmp_path / "copy")
@@ -79,7 +81,8 @@ async def test_a_killed_browsers_profile_opens_twice_after_its_tails_are_cut(
     async with live.serve() as site:
         async with live.writing(site, tmp_path / "profile", launch_options, load="gentle", seed=9) as page:
             flush = functools.partial(live.flush, page.context)
-            await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush)
+            await live.keep_local_storage(page, tmp_path / "profile")
+            await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE)
         # What a kill in the middle of a write leaves: the beginning of a record, so short that it fits into its block.
         (log,) = (tmp_path / "copy/Default/IndexedDB").glob("*/*.log")
         log.write_bytes(log.read_bytes() + b"\x11\x22\x33\x44\x05\x00\x01half")
@@ -97,7 +100,8 @@ async def test_the_check_sees_the_bad_tail_that_shows_only_at_the_second_opening
     async with live.serve() as site:
         async with live.writing(site, tmp_path / "profile", launch_options, load="gentle", seed=12) as page:
             flush = functools.partial(live.flush, page.context)
-            await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush)
+            await live.keep_local_storage(page, tmp_path / "profile")
+            await take_snapshot(tmp_path / "profile", tmp_path / "copy", link=False, flush=flush, timeout=live.PATIENCE)
         (log,) = (tmp_path / "copy/Default/IndexedDB").glob("*/*.log")
         log.write_bytes(log.read_bytes()[:-40])
         wrong = await live.check_twice(site, tmp_path / "copy", launch_options, at_least=0)
@@ -113,9 +117,10 @@ async def test_another_file_system_takes_the_copy(tmp_path: Path, launch_options
     try:
         async with live.serve() as site:
             async with live.writing(site, tmp_path / "profile", launch_options, load="heavy", seed=10) as page:
+                await live.keep_local_storage(page, tmp_path / "profile")
                 before = await live.written(page)
                 flush = functools.partial(live.flush, page.context)
-                await take_snapshot(tmp_path / "profile", folder / "copy", origin=site.url, flush=flush)
+                await take_snapshot(tmp_path / "profile", folder / "copy", origin=site.url, flush=flush, timeout=live.PATIENCE)
             assert await live.check_twice(site, folder / "copy", launch_options, at_least=before) is None
     finally:
         shutil.rmtree(folder)
@@ -130,7 +135,7 @@ async def test_sqlite_storage_is_named_while_live_and_copied_when_closed(
             with pytest.raises(SnapshotFailed, match="keeps its storage in SQLite"):
                 await take_snapshot(tmp_path / "profile", tmp_path / "live")
             await page.evaluate("() => { run = false }")
-            await page.wait_for_function("async () => { const a = n; await sleep(300); return a === n }")
+            await page.wait_for_function("async () => { const a = n; await sleep(300); return a === n }", timeout=0)
             before = await live.written(page)
         assert not (tmp_path / "live").exists()
         report = await take_snapshot(tmp_path / "profile", tmp_path / "copy", origin=site.url)

@@ -59,6 +59,13 @@ async def version(it: Recorded) -> str:
     return told
 
 
+async def recorded(file: Path) -> bytes:
+    """Wait until a document was recorded, which nothing else waits for; it appears whole."""
+    while not file.exists():  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.02)
+    return file.read_bytes()
+
+
 @asynccontextmanager
 async def archive(answers: dict[str, tuple[int, bytes]]) -> AsyncIterator[tuple[str, list[str]]]:
     """Serve an archive of documents: path → (status, body); yield its address and the requests that came."""
@@ -84,17 +91,14 @@ async def test_a_live_page_is_recorded_under_the_version_that_it_tells(
     it = make_client(web_version_cache=cache)
     await it.link(simulator)
     file = tmp_path / "cache" / f"{LIVE}.html"
-    assert file.read_bytes() == await live_document(simulator)
+    assert await recorded(file) == await live_document(simulator)
     assert list(file.parent.iterdir()) == [file]
     if os.name == "posix":
         assert file.stat().st_mode & 0o777 == 0o600
     # The site moves on, and the page with its next load.
     simulator.configure(web_version="2.3000.1034567999")
     await it.client.page.reload()
-    newer = tmp_path / "cache" / "2.3000.1034567999.html"
-    while not newer.exists():  # noqa: ASYNC110 - a file tells nobody
-        await asyncio.sleep(0.02)
-    assert b"2.3000.1034567999" in newer.read_bytes()
+    assert b"2.3000.1034567999" in await recorded(tmp_path / "cache" / "2.3000.1034567999.html")
     await it.client.destroy()
     # The page is no longer the one that was recorded first, until it is asked for.
     again = make_client(web_version=LIVE, web_version_cache={**cache, "strict": True})
@@ -157,7 +161,7 @@ async def test_a_version_that_is_not_there(
         await lenient.link(simulator)
     assert "using the live page" in caplog.text
     assert await version(lenient) == LIVE
-    assert (tmp_path / f"{LIVE}.html").read_bytes() == await live_document(simulator)
+    assert await recorded(tmp_path / f"{LIVE}.html") == await live_document(simulator)
 
 
 async def test_a_cache_that_cannot_be_written_keeps_nobody_from_logging_in(
@@ -167,7 +171,8 @@ async def test_a_cache_that_cannot_be_written_keeps_nobody_from_logging_in(
     it = make_client(web_version_cache={"type": "local", "path": tmp_path / "file" / "cache"})
     with caplog.at_level(logging.WARNING, "wwauth"):
         await it.link(simulator)
-    assert "the live page was not recorded" in caplog.text
+        while "the live page was not recorded" not in caplog.text:  # noqa: ASYNC110 - nothing else waits for it
+            await asyncio.sleep(0.02)
     assert "error" not in it.names
 
 

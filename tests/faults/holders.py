@@ -199,8 +199,13 @@ class Holders:
 
     # Rounds
 
-    async def pause(self, phase: str | None = None) -> None:
-        """Stop the holder, let another one take over and commit, and let the first one go on: it writes nothing any more."""
+    async def pause(self, phase: str | None = None) -> bool:
+        """
+        Stop the holder, let another one take over and commit, and let the first one go on: it writes nothing any more.
+
+        Return False when nobody could take over: the one that was stopped had the lock of the lease, also where a renewal had
+        it at that moment.
+        """
         it = await self._victim(phase)
         at = await self._strike(it, phase, STOP)
         held = it.state not in _HARMLESS
@@ -219,6 +224,7 @@ class Holders:
             commits = self._commits()
             await self._until(lambda: self._commits() > commits, "a commit after the stop")
         await self.check()
+        return overtaken
 
     async def kill(self, phase: str | None = None) -> None:
         """Kill the holder; the next one takes over."""
@@ -263,7 +269,7 @@ class Holders:
 
         if phase is not None:
             it.send(stop_at=phase, signal=int(number), skip=self.moments.choice([0, 0, 1]))
-            if await self._in_time(lambda: bool(stopped()), 10):
+            if await self._in_time(lambda: bool(stopped()), _PATIENCE / 4):
                 return stopped()
             it.send(stop_at="", signal=int(number), skip=0)
             await self._until(lambda: bool(stopped()) or it.heard == it.sent, "an answer")

@@ -20,7 +20,10 @@ const verbs = {
   extract: (store, { session, path }) => store.extract({ session, path }),
   exists: (store, { session }) => store.sessionExists({ session }),
   // It awaits none of its deletions.
-  delete: (store, { session }) => store.delete({ session }).then(() => new Promise((resolve) => setTimeout(resolve, 300))),
+  delete: async (store, { session }) => {
+    await store.delete({ session });
+    while (await store.sessionExists({ session })) await new Promise((resolve) => setTimeout(resolve, 10));
+  },
 };
 
 (async () => {

@@ -121,7 +121,7 @@ async def local_restart(start: Starter, simulator: Simulator) -> None:
     await side.destroy()
     side = await start("LocalAuth")
     await side.event("ready")
-    assert page(simulator)["diagnosis"] == "ok"
+    await simulator.wait_for(lambda: page(simulator)["diagnosis"] == "ok")
 
 
 async def local_restart_in_a_flash(start: Starter, simulator: Simulator) -> None:
@@ -146,7 +146,7 @@ async def remote_restore(start: Starter, simulator: Simulator) -> None:
     (start.folder / "auth").mkdir()
     side = await start("RemoteAuth")
     await side.event("ready")
-    assert page(simulator)["diagnosis"] == "ok"
+    await simulator.wait_for(lambda: page(simulator)["diagnosis"] == "ok")
 
 
 async def logout(start: Starter, simulator: Simulator) -> None:
@@ -206,7 +206,9 @@ async def takeover(start: Starter, simulator: Simulator) -> None:
 async def connection_lost(start: Starter, simulator: Simulator) -> None:
     side = await start()
     await link(side, simulator)
-    await simulator.phone.drop(1)
+    await simulator.phone.drop(3600)
+    await simulator.wait_for(lambda: page(simulator)["stage"] == "offline")
+    await simulator.phone.drop(0)
     while await side.event("change_state") != "CONNECTED":
         pass
     assert await side.get_state() == "CONNECTED"

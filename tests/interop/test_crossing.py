@@ -53,7 +53,7 @@ async def expect_same_login(side: Side, simulator: Simulator, messages: int) -> 
 async def test_a_local_auth_folder(
     writer: str, reader: str, client_id: str | None, starter: MakeStarter, tmp_path: Path
 ) -> None:
-    async with Simulator() as simulator:
+    async with Simulator(qr_refresh=3600) as simulator:
         side = await starter(writer, simulator, tmp_path)("LocalAuth", client_id=client_id)
         await link(side, simulator)
         messages = await fill(simulator)
@@ -67,7 +67,7 @@ async def test_a_local_auth_folder(
 @ids
 @ways
 async def test_a_remote_auth_zip(writer: str, reader: str, client_id: str | None, starter: MakeStarter, tmp_path: Path) -> None:
-    async with Simulator() as simulator:
+    async with Simulator(qr_refresh=3600) as simulator:
         side = await starter(writer, simulator, tmp_path)("RemoteAuth", client_id=client_id)
         await link(side, simulator)
         messages = await fill(simulator)

@@ -108,14 +108,14 @@ async def test_events_are_those_of_the_peer(name: str, starter: MakeStarter) -> 
 @soak
 async def test_unlinked_while_away(starter: MakeStarter) -> None:
     """whatsapp-web.js is still at its injection when the page leaves for `post_logout`: it throws, or shows a code at best."""
-    async with Simulator() as simulator:
+    async with Simulator(qr_refresh=3600) as simulator:
         start = await _unlinked_while_away(starter, PEER, simulator)
         with suppress(PeerError):
             await (await start("LocalAuth")).event("qr")
         await start.close()
         assert "disconnected" not in dict(start.sides[-1].events)
 
-    async with Simulator() as simulator:
+    async with Simulator(qr_refresh=3600) as simulator:
         start = await _unlinked_while_away(starter, OURS, simulator)
         side = await start("LocalAuth")
         await side.event("disconnected")
@@ -138,7 +138,7 @@ def test_each_difference_is_a_row_of_the_document() -> None:
 
 
 async def _play(name: str, kind: str, starter: MakeStarter) -> tuple[list[list[Event]], list[int]]:
-    async with Simulator() as simulator:
+    async with Simulator(qr_refresh=3600) as simulator:
         start = starter(kind, simulator)
         await SCENARIOS[name](start, simulator)
         await start.close()

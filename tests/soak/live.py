@@ -85,8 +85,8 @@ async function check() {
 </script>"""
 
 
-# A machine on which much else runs is no finding.
-_PATIENCE = 120_000
+PATIENCE = 120.0
+"""Seconds for each step that is not tested: a machine on which much else runs is no finding."""
 
 
 class BrowserDied(Exception):
@@ -124,10 +124,10 @@ async def serve() -> AsyncIterator[Site]:
 async def browse(site: Site, profile: Path, launch_options: dict[str, Any]) -> AsyncIterator[Page]:
     """Open the page in a fresh browser on a profile."""
     try:
-        context = await site.browser_type.launch_persistent_context(profile, timeout=_PATIENCE, **launch_options)
+        context = await site.browser_type.launch_persistent_context(profile, timeout=PATIENCE * 1000, **launch_options)
         try:
             page = context.pages[0] if context.pages else await context.new_page()
-            await page.goto(site.url, timeout=_PATIENCE)
+            await page.goto(site.url, timeout=PATIENCE * 1000)
             yield page
         finally:
             await context.close()
@@ -142,11 +142,27 @@ async def writing(site: Site, profile: Path, launch_options: dict[str, Any], *, 
     """Keep the page writing; at the end it must not have failed."""
     async with browse(site, profile, launch_options) as page:
         await page.evaluate("([load, seed]) => write(load, seed)", [load, seed])
-        await page.wait_for_function("n >= 10")
+        await page.wait_for_function("n >= 10", timeout=PATIENCE * 1000)
         yield page
         await page.evaluate("() => { run = false }")
         failed = await page.evaluate("window.failed || null")
         assert failed is None, failed
+
+
+async def keep_local_storage(page: Page, profile: Path) -> None:
+    """Have localStorage on the disk: Chromium writes it when it sees fit, and a snapshot does not wait for it for long."""
+    await flush(page.context)
+    while not await asyncio.to_thread(_has_begun, profile):  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.02)
+
+
+def _has_begun(profile: Path) -> bool:
+    """Tell whether what `write` keeps in localStorage is on the disk."""
+    for file in (profile / "Default/Local Storage/leveldb").iterdir():
+        with contextlib.suppress(OSError):
+            if b"begun" in file.read_bytes():
+                return True
+    return False
 
 
 async def flush(context: BrowserContext) -> None:

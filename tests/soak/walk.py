@@ -239,6 +239,8 @@ class Walk:
 
     async def calm(self) -> None:
         """Wait until nothing is under way any more: the client has ended, is ready and on line, or shows a code."""
+        # What was said to the pages has reached them, whose answer is no other one's: else they would be calm before it.
+        await self._simulator.check()
         end, since = time.monotonic() + STEP, None
         while time.monotonic() < end:
             if not await self._is_calm():

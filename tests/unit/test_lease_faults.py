@@ -12,6 +12,7 @@ from filelock import FileLock
 from wwauth import _holder
 from wwauth._holder import lives, new_holder
 from wwauth.backup import BackupEngine
+from wwauth.backup import lease as lease_module
 from wwauth.backup.lease import LeaseKeeper
 from wwauth.errors import LeaseLost, SessionCorrupted, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
@@ -143,6 +144,44 @@ async def test_a_release_that_is_cancelled_leaves_no_lease_that_nobody_renews() 
     assert (keeper.holder, keeper.remaining) == (None, 0)
     del store.steps["release"]
     assert (await keeper.take()).fence > before.fence
+    await keeper.release()
+
+
+@on_simulated_clock
+async def test_a_holder_that_was_stopped_in_the_middle_of_a_renewal_asks_once_more() -> None:
+    loop: Any = asyncio.get_running_loop()
+    renewals = 0
+    renewed = asyncio.Event()
+
+    async def stopped(whole: Any) -> None:
+        nonlocal renewals
+        renewals += 1
+        if renewals == 1:
+            loop.now += 10 * TTL
+            raise ConnectionResetError("the connection did not wait so long")
+        await whole()
+        renewed.set()
+
+    keeper = LeaseKeeper(Leasing(renew=stopped), SESSION, ttl=TTL, on_lost=lambda _: None)
+    await keeper.take()
+    await renewed.wait()
+    assert keeper.lost is None
+    await keeper.release()
+
+
+@on_simulated_clock
+async def test_whoever_was_stopped_while_it_waited_for_a_lease_asks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop: Any = asyncio.get_running_loop()
+    store = MemoryStore()
+    other = await store.lease(session=SESSION, holder="elsewhere", ttl=TTL).__aenter__()
+
+    def stopped(_: str) -> None:
+        loop.now += 10 * TTL
+        asyncio.run_coroutine_threadsafe(other.release(), loop).result()
+
+    monkeypatch.setattr(lease_module, "lives", stopped)
+    keeper = LeaseKeeper(store, SESSION, ttl=TTL, on_lost=lambda _: None)
+    assert (await keeper.take()).fence > other.fence
     await keeper.release()
 
 

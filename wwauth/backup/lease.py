@@ -25,6 +25,9 @@ _RENEW_EVERY = 0.25
 _TRY_AGAIN = 0.05
 _GIVE_UP = 0.8
 
+# A call that took so many times as long as it may was not the store's fault: this process was stopped.
+_STOPPED = 4
+
 # Where to look for a lease that another host holds.
 _LOOK_EVERY = 1.0
 
@@ -163,7 +166,8 @@ class LeaseKeeper:
             except WWAuthError as exc:
                 _log.warning("the lease of %s could not be renewed, trying again: %s", self._session, exc)
                 pause = _TRY_AGAIN
-                if self.remaining <= 0:
+                # Stopped in the middle of a renewal is as good as stopped between two: the store knows who holds it.
+                if self.remaining <= 0 and clock() - asked < _STOPPED * bound:
                     lost = LeaseLost(f"the lease of {self._session} could not be renewed in time: {exc}")
                     lost.__cause__ = exc
                     self._give_up(lost)

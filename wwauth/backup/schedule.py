@@ -133,7 +133,8 @@ class BackupSchedule:
             self._next_run = datetime.now(UTC) + timedelta(seconds=pause)
             self._wake.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     def _pause(self) -> float:
         pause = self._interval

@@ -225,7 +225,8 @@ async def to_the_end(
 async def bounded(awaitable: Awaitable[object], timeout: float, complaint: str) -> bool:
     """Await, for so many seconds at most; False, and a warning, when that was not enough."""
     try:
-        await asyncio.wait_for(awaitable, timeout)
+        async with asyncio.timeout(timeout):
+            await awaitable
     except TimeoutError:
         _log.warning("%s (%g s)", complaint, timeout)
         return False

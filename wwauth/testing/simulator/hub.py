@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._files import make_private_dir, replacing
@@ -67,10 +68,10 @@ class Hub:
             async with asyncio.timeout(timeout):
                 while not (answer := predicate()):
                     change = self._change
-                    try:
-                        await asyncio.wait_for(change.wait(), _POLL)
-                    except TimeoutError:
-                        continue
+                    # Not asyncio.wait_for: Python 3.11's takes a change for the answer to a cancellation of the same moment.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_POLL):
+                            await change.wait()
         except TimeoutError:
             pages = [page.public() for page in self.pages]
             seen = [{name: page[name] for name in ("stage", "state", "diagnosis", "problems")} for page in pages]
