@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 import time
@@ -110,9 +111,11 @@ async def test_a_login_that_another_host_holds_is_refused(
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(_holder, "_machine", lambda: "00000000")
         holder = _holder.new_holder()
+    # A minute, each time that it is looked at the clock.
+    monkeypatch.setattr("wwauth.backup.lease.clock", itertools.count(step=60).__next__)
     async with store.lease(session="RemoteAuth-one", holder=holder, ttl=3600) as lease:
         with pytest.raises(SessionInUse, match=f"pid {os.getpid()}"):
-            await make_remote(lease_ttl_ms=1000).client.initialize()
+            await make_remote().client.initialize()
         await lease.renew()
     _holder.end(holder)
 
