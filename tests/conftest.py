@@ -35,7 +35,10 @@ pytest_plugins = ["tests.servers.fixtures"]
 _MARK = "WWAUTH_TEST_RUN"
 
 # What a test ended gets this long to be gone; what it left is there for ever.
-_GRACE = 20.0
+_GRACE = 30.0
+
+# And a process that has just begun, to have an environment.
+_BIRTH = 30.0
 
 
 class RequireOptional(Protocol):
@@ -173,10 +176,10 @@ def _processes(pids: set[int]) -> dict[object, str]:
 
 def _environment(process: psutil.Process) -> dict[str, str]:
     """Return a process's environment, which it has none of for a moment while it begins."""
-    for _ in range(50):
-        found = process.environ()
-        # What the kernel began never has one.
-        if found or process.ppid() in {0, 2}:
+    deadline = time.monotonic() + _BIRTH
+    # One that has begun has a command line, whatever it has made of its environment; what the kernel began never has.
+    while not (found := process.environ()) and not process.cmdline() and process.ppid() not in {0, 2}:
+        if process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline:
             break
         time.sleep(0.002)
     return found

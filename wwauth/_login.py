@@ -259,7 +259,7 @@ class Login:
     # QR codes and pairing codes -------------------------------------------------------------------------------------
 
     async def _offer_qr(self, report: PageReport) -> None:
-        if report.state == "UNPAIRED_IDLE" and report.edge == "state":
+        if report.state == "UNPAIRED_IDLE" and report.edge in {"state", "alive"}:
             await self.ask("refreshQR")  # the page has given up; with qr_max_retries it is ours to say when
         if report.qr is None or report.qr == self.qr:
             return
@@ -281,9 +281,15 @@ class Login:
 
     async def cancel_pairing_code(self) -> None:
         """Return to QR codes."""
-        await self.ask("cancelPairingCode")
-        self._stop_pairing()
-        if self.level.state in NEEDS_LOGIN:
+        before = self.level.qr
+        if self._pairing is not None:
+            self._pairing.cancel()  # a code that it asked for meanwhile would take the QR code off the screen again
+        try:
+            renewed = await self.ask("cancelPairingCode")
+        finally:
+            self._stop_pairing()
+        # When there is a new code no phone takes the one from before; its report may come after this answer, and offers it.
+        if self.level.state in NEEDS_LOGIN and (self.level.qr != before or not renewed):
             await self._offer_qr(self.level)
 
     async def _start_pairing(self, phone_number: str, show_notification: bool, interval: float) -> None:  # noqa: FBT001

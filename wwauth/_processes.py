@@ -24,7 +24,10 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     stat = _stat(pid)
-    return stat is None or stat[0] != b"Z"
+    if stat is None:
+        # It has ended just now, unless this system tells of no process there.
+        return not Path("/proc/self/stat").exists()
+    return stat[0] != b"Z"
 
 
 def started(pid: int) -> int:

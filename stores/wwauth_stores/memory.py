@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
+from wwauth._clock import clock
 from wwauth._disk import check_path
 from wwauth._names import check_session_name, pack_name_parts
 from wwauth._threads import Stop, in_thread
@@ -45,7 +45,7 @@ class _Leases:
         self._claims: dict[str, _Claim] = {}
 
     async def claim(self, session: str, holder: str, ttl: float) -> int:
-        now = time.monotonic()
+        now = clock()
         before = self._claims.get(session, _Claim(None, 0, now))
         if before.holder not in {None, holder} and now < before.until:
             raise in_use(session, str(before.holder))
@@ -54,7 +54,7 @@ class _Leases:
 
     async def renew(self, session: str, fence: int, ttl: float) -> None:
         self.check(session, fence)
-        self._claims[session] = replace(self._claims[session], until=time.monotonic() + ttl)
+        self._claims[session] = replace(self._claims[session], until=clock() + ttl)
 
     async def release(self, session: str, fence: int) -> None:
         claim = self._claims.get(session)

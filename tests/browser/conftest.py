@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wwauth import Client
+from wwauth import Client, RemoteAuth
+from wwauth.errors import BrowserClosed
 
 from .simulated import SITE
 
@@ -49,9 +52,29 @@ class Recorded:
     async def link(self, simulator: Simulator) -> None:
         """Scan the code on the screen, and wait for `ready`."""
         await self.client.initialize()
-        qr = self.client.qr or await self.client.wait_for("qr", timeout=20)
+        qr = self.client.qr or await self.client.wait_for("qr", timeout=60)
         await simulator.phone.scan(qr)
-        await self.client.wait_for("ready", timeout=30)
+        await self.client.wait_for("ready", timeout=60)
+
+    async def opens(self, url: str) -> None:
+        """Wait until a start that is under way has opened this address, and waits for what is there."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(BrowserClosed):  # the page is not there yet
+                    if self.client.page.url == url:
+                        break
+                await asyncio.sleep(0.02)
+            for _ in range(2):  # the first answer may come with that which the start waits for, the second is later
+                await self.client.page.evaluate("1")
+
+    async def backed_up(self) -> None:
+        """Wait for the end of the backup that follows `ready`; the next one is a long time away."""
+        strategy = self.client.auth_strategy
+        assert isinstance(strategy, RemoteAuth)
+        async with asyncio.timeout(60):
+            while strategy.status.next_run is None:  # noqa: ASYNC110 - the event may have been before
+                await asyncio.sleep(0.02)
+        assert strategy.status.last_report is not None
 
 
 MakeClient = "Callable[..., Recorded]"
@@ -68,6 +91,25 @@ def address(request: pytest.FixtureRequest, simulator: Simulator, launch_options
         return {"web_url": simulator.url, "launch_options": launch_options}
     args = [*launch_options.get("args", []), *simulator.host_resolver_args]
     return {"web_url": SITE, "launch_options": {**launch_options, "args": args}}
+
+
+@pytest.fixture
+async def skip_time() -> Callable[[float], None]:
+    """
+    Return `skip_time(seconds)`: all that the event loop is to do within so many seconds is due now.
+
+    So a bound that nobody keeps ends a test at once, and may be one that everything else keeps on the slowest machine. The
+    browser's clock goes on as ever; the loop's does not go back, and ends with the test.
+    """
+    loop = asyncio.get_running_loop()
+    before, skipped = loop.time, 0.0
+
+    def skip(seconds: float) -> None:
+        nonlocal skipped
+        skipped += seconds
+
+    loop.time = lambda: before() + skipped  # type: ignore[method-assign]
+    return skip
 
 
 @pytest.fixture

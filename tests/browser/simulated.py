@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from playwright.async_api import async_playwright
 
@@ -52,6 +53,10 @@ QUICK: dict[str, Any] = {
 }
 
 
+STEPS = 30
+"""How many steps of the ratchet the newer profile of a `Linked` is ahead, at least: 0.05 s of the page's life each, or more."""
+
+
 @dataclass(frozen=True)
 class Linked:
     """
@@ -90,9 +95,15 @@ async def the_page(simulator: Simulator, **wanted: object) -> dict[str, Any]:
         pages = [page for page in simulator.pages if all(page[name] == value for name, value in wanted.items())]
         return pages[0] if len(pages) == len(simulator.pages) == 1 else None
 
-    page = await simulator.wait_for(found, timeout=30)
+    page = await simulator.wait_for(found, timeout=60)
     assert page is not None
     return page
+
+
+async def the_document(simulator: Simulator, page: Page, **wanted: object) -> dict[str, Any]:
+    """Do as `the_page`, and look at nothing but the document that is in `page` now: one before it may not have gone yet."""
+    shown = await page.wait_for_function("() => document.documentElement.dataset.id", polling=20)
+    return await the_page(simulator, id=await shown.json_value(), **wanted)
 
 
 async def diagnosed(simulator: Simulator) -> dict[str, Any]:
@@ -101,7 +112,7 @@ async def diagnosed(simulator: Simulator) -> dict[str, Any]:
     def found() -> dict[str, Any] | None:
         return next((page for page in simulator.pages if page["stage"] in {"qr", "ready"}), None)
 
-    page = await simulator.wait_for(found, timeout=30)
+    page = await simulator.wait_for(found, timeout=60)
     assert page is not None
     return page
 
@@ -112,6 +123,26 @@ async def scan(simulator: Simulator) -> str:
     device = await simulator.phone.scan(page["qr"])
     await the_page(simulator, stage="ready")
     return device
+
+
+def family(pid: int | None) -> list[psutil.Process]:
+    """Return a process and all that it has started; a browser's are in a session of their own."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def suspend(processes: Sequence[psutil.Process]) -> None:
+    """Freeze those of the processes that live: a browser ends some of its own at any time."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+
+
+def resume(processes: Sequence[psutil.Process]) -> None:
+    """Let frozen processes go on."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 async def crash_page(client: Client) -> None:
@@ -138,5 +169,6 @@ async def make_linked(folder: Path, launch_options: dict[str, Any]) -> Linked:
             await page.goto(SITE)
             before = (await the_page(simulator, stage="ready"))["index"]
             await simulator.phone.send_messages(3, 100_000)  # values that lie in files of their own
-            await simulator.wait_for(lambda: simulator.pages[0]["index"] > before + 60, timeout=30)
+            # More than a second of the page's life, by whose ticks it counts, however long they take.
+            await simulator.wait_for(lambda: simulator.pages[0]["index"] >= before + STEPS, timeout=60)
     return linked

@@ -209,7 +209,7 @@ class Site:
 
     async def visit(self, make_client: Callable[..., Recorded], *paths: str, **options: Any) -> None:
         """Let a client open the page, which is no WhatsApp Web, until these paths were asked for."""
-        it = make_client(web_url=self.url, auth_timeout_ms=20_000, **options)
+        it = make_client(web_url=self.url, auth_timeout_ms=60_000, **options)
         starting = asyncio.create_task(it.client.initialize())
         while not set(paths) <= self.requests.keys():
             assert not starting.done()

@@ -13,6 +13,8 @@ from wwauth import LocalAuth, RemoteAuth
 from wwauth.errors import AuthTimeout, BrowserClosed, PairingRefused, StoreUnavailable
 from wwauth.stores import FileSystemStore
 
+from .simulated import the_document
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -45,13 +47,13 @@ if (window.top === window && location.protocol.startsWith('http')) {
 """
 
 
-async def settled(it: Recorded) -> None:
-    """Wait for the document that stays."""
-    async with asyncio.timeout(30):
+async def settled(it: Recorded, simulator: Simulator, **wanted: object) -> dict[str, Any]:
+    """Wait until the document that stays is as wanted, and return what the simulator says of it."""
+    async with asyncio.timeout(60):
         while True:
             with suppress(Error):  # it went away
                 if await it.client.page.evaluate("window.stays"):
-                    return
+                    return await the_document(simulator, it.client.page, **wanted)
             await asyncio.sleep(0.05)
 
 
@@ -60,10 +62,9 @@ async def test_a_page_that_loads_itself_anew_while_it_starts(
 ) -> None:
     it = make_client(auth_strategy=LocalAuth(data_path=tmp_path), eval_on_new_doc=_RESTLESS)
     await it.client.initialize()
-    await settled(it)
-    shown = await simulator.wait_for(lambda: [page["qr"] for page in simulator.pages if page["stage"] == "qr"])
-    await simulator.phone.scan(shown[-1])
-    await it.client.wait_for("ready", timeout=30)
+    shown = await settled(it, simulator, stage="qr")
+    await simulator.phone.scan(shown["qr"])
+    await it.client.wait_for("ready", timeout=60)
     assert set(it.names) == {"qr", "loading_screen", "authenticated", "ready"}
     await it.client.destroy()
 
@@ -71,20 +72,25 @@ async def test_a_page_that_loads_itself_anew_while_it_starts(
     simulator.configure(fast_restore=True)
     it.events.clear()
     await it.client.initialize()
-    await it.client.wait_for("ready", timeout=30)
-    await settled(it)
-    assert await simulator.wait_for(lambda: [page["diagnosis"] for page in simulator.pages] == ["ok"])
+    await it.client.wait_for("ready", timeout=60)
+    await settled(it, simulator, stage="ready", diagnosis="ok")
     assert await simulator.phone.send_messages(1) == 1
     assert [name for name in it.names if name not in {"change_state", "loading_screen"}] == ["authenticated", "ready"]
 
 
 async def test_a_page_that_stays_at_its_opening_is_named_and_the_next_start_works(
-    make_client: Callable[..., Recorded], simulator: Simulator
+    make_client: Callable[..., Recorded], simulator: Simulator, skip_time: Callable[[float], None]
 ) -> None:
     simulator.configure(open_delay=600)
-    it = make_client(auth_timeout_ms=1500)
+    it = make_client(auth_timeout_ms=60_000)
+    starting = asyncio.create_task(it.client.initialize())
+    await it.opens(simulator.url)
+    assert it.client._launch is not None
+    await it.client._launch.login.alive.wait()
+    await it.client.page.evaluate("1")  # by then it waits for a known state
+    skip_time(60)
     with pytest.raises(AuthTimeout) as caught:
-        await it.client.initialize()
+        await starting
     assert caught.value.phase == "a known login state"
     assert caught.value.last_state in {"OPENING", "UNLAUNCHED"}
     assert it.client.browser_pid is None
@@ -104,12 +110,20 @@ Object.defineProperty(window, 'require', { get: () => real && without, set: (val
 
 
 async def test_a_page_without_a_module_that_is_needed(
-    make_client: Callable[..., Recorded], caplog: pytest.LogCaptureFixture
+    make_client: Callable[..., Recorded],
+    simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+    skip_time: Callable[[float], None],
 ) -> None:
-    it = make_client(auth_timeout_ms=1500, eval_on_new_doc=_WITHOUT)
+    it = make_client(auth_timeout_ms=60_000, eval_on_new_doc=_WITHOUT)
+    starting = asyncio.create_task(it.client.initialize())
+    await it.opens(simulator.url)
+    while 'not as expected: Requiring unknown module "WABase64"' not in caplog.text:
+        assert not starting.done()
+        await asyncio.sleep(0.02)
+    skip_time(60)
     with pytest.raises(AuthTimeout):
-        await it.client.initialize()
-    assert 'not as expected: Requiring unknown module "WABase64"' in caplog.text
+        await starting
     assert it.names == []
 
 
@@ -142,8 +156,9 @@ async def test_after_the_login_no_code_and_no_frame_ends_it(make_client: Callabl
         })""",
         simulator.url + "config.json?post_logout=1",
     )
+    back = asyncio.ensure_future(it.client.wait_for("change_state", timeout=60, predicate=lambda state: state == "CONNECTED"))
     await simulator.phone.drop(0.2)
-    await it.client.wait_for("change_state", timeout=20, predicate=lambda state: state == "CONNECTED")
+    await back
     assert set(it.names) == {"change_state"}
     assert it.client.qr is None
 
@@ -153,10 +168,9 @@ async def test_retries_are_counted_anew_at_each_start(make_client: Callable[...,
     it = make_client(qr_max_retries=1)
     for _ in range(2):
         it.events.clear()
-
+        ended = asyncio.ensure_future(it.client.wait_for("disconnected", timeout=60))  # begins when the client has
         await it.client.initialize()
-        reason = await it.client.wait_for("disconnected", timeout=30)
-        assert reason == "Max qrcode retries reached"
+        assert await ended == "Max qrcode retries reached"
         assert it.names == ["qr", "qr", "disconnected"]
 
 
@@ -199,19 +213,19 @@ async def test_a_store_that_is_down_when_the_connection_ends(
     strategy = RemoteAuth(store=store, data_path=tmp_path / "not" / "there" / "yet", backup_sync_interval_ms=600_000)
     it = make_client(auth_strategy=strategy)
     await it.link(simulator)
-    await strategy.backup_now()
+    await it.backed_up()
     await simulator.phone.send_messages(3)
     it.events.clear()
     store.down = True
     await simulator.phone.conflict()
-    assert await it.client.wait_for("disconnected", timeout=20) == "CONFLICT"
+    assert await it.client.wait_for("disconnected", timeout=60) == "CONFLICT"
     assert [event[0] for event in it.events] == ["change_state", "backup_failed", "disconnected"]
     assert isinstance(it.events[1][1], StoreUnavailable)
     assert it.client.browser_pid is None
     store.down = False
     it.events.clear()
     await it.client.initialize()
-    await it.client.wait_for("ready", timeout=30)
+    await it.client.wait_for("ready", timeout=60)
     assert not {"qr", "restored"} & set(it.names)  # the profile was kept
 
     # A logout deletes what it can, and says what it could not.

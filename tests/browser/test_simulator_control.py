@@ -18,12 +18,14 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from wwauth.errors import ConfigurationError
 from wwauth.testing import Simulator
 from wwauth.testing.simulator import ControlRefused, Timings
 
-from .simulated import QUICK, SITE, chromium_on, the_page
+from .simulated import QUICK, SITE, chromium_on, the_document, the_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,8 +67,10 @@ async def test_a_life_over_http(tmp_path: Path, launch_options: dict[str, Any]) 
         assert await ask(simulator, "conflict") == (200, {"ok": True})
         await the_page(simulator, stage="conflict")
         await page.reload()
-        await the_page(simulator, stage="ready")
-        assert await ask(simulator, "drop?ms=300") == (200, {"ok": True})
+        await the_document(simulator, page, stage="ready")
+        assert await ask(simulator, "drop?ms=60000") == (200, {"ok": True})
+        await the_page(simulator, stage="offline")
+        assert await ask(simulator, "drop?ms=0") == (200, {"ok": True})
         await the_page(simulator, stage="ready", state="CONNECTED")
         assert await ask(simulator, "push-state?state=PROXYBLOCK") == (200, {"ok": True})
         await the_page(simulator, state="PROXYBLOCK")
@@ -116,6 +120,18 @@ async def test_a_page_in_a_browser_controls_nothing() -> None:
         assert status == 403
         assert "outside the browser" in answer["error"]
         assert simulator.configure(qr_refs=2).qr_refresh == 20
+
+
+async def test_a_connection_is_lost_before_its_page_has_said_hello() -> None:
+    async with Simulator() as simulator, connect(f"ws://127.0.0.1:{simulator.port}/ws") as page:
+        await simulator.phone.drop(60)
+        keys = dict.fromkeys(("noise", "noisePub", "identity", "adv", "platform"), "")
+        await page.send(json.dumps({"type": "hello", "page": "late", "keys": keys, "report": {}}))
+        with pytest.raises(ConnectionClosed) as caught:
+            await page.recv()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 4000
+        assert simulator.pages == []
 
 
 async def test_who_waits_for_a_change_can_be_cancelled_at_the_moment_of_one() -> None:
@@ -209,10 +225,11 @@ async def test_the_documents_program_runs_as_it_stands(chromium: str, tmp_path: 
         cwd=tmp_path,
         env={**os.environ, "WWAUTH_CHROMIUM": chromium},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 120)
-    assert (process.returncode, output.decode()) == (0, "ok 140 0\n")
+    output, errors = await asyncio.wait_for(process.communicate(), 150)
+    assert (process.returncode, output.decode()) == (0, "ok 140 0\n"), errors.decode()
+    assert b"Traceback" not in errors  # a machine may be so busy that the browser must be killed, and that is said there
 
 
 def test_the_document_lists_every_timing() -> None:

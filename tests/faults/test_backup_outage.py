@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import selectors
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from wwauth.backup import BackupEngine, BackupReport, BackupSchedule
 from wwauth.errors import StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 
+from ..simulatedclock import simulated
 from ..unit.profiles import INDEXED_DB, ORIGIN, frame, make_profile
 from ..unit.test_backup_engine import Faulty
 from .killed import contents
@@ -25,42 +25,6 @@ if TYPE_CHECKING:
     from wwauth.abc import Store
 
 MINUTE, HOUR = 60.0, 3600.0
-
-
-class Simulated(asyncio.SelectorEventLoop):
-    """A loop whose clock goes on only when nothing is left to do, and then at once to the next timer."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.threads = 0
-        super().__init__(_Selector(self))
-
-    def time(self) -> float:
-        return self.now
-
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        self.threads += 1
-        future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(self._ended)
-        return future
-
-    def _ended(self, _: object) -> None:
-        self.threads -= 1
-
-
-class _Selector(selectors.DefaultSelector):
-    def __init__(self, loop: Simulated) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> Any:
-        # Work in threads takes real time, and none of the clock's.
-        if self._loop.threads or timeout is None:
-            return super().select(1.0 if timeout is None else min(timeout, 1.0))
-        events = super().select(0)
-        if not events:
-            self._loop.now += timeout
-        return events
 
 
 class Down(Faulty):
@@ -101,11 +65,6 @@ class Login:
         with (self.profile / f"{INDEXED_DB}/000006.log").open("ab") as file:
             file.write(frame([b"more"], offset=file.tell()))
         return await self.engine.save(self.profile)
-
-
-def simulated(main: Any) -> Any:
-    with asyncio.Runner(loop_factory=Simulated) as runner:
-        return runner.run(main)
 
 
 @pytest.mark.parametrize("interval", [10 * MINUTE, 30 * MINUTE])

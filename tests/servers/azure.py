@@ -78,7 +78,7 @@ class Azure(Server):
         }
         url = f"{self.endpoint}/{container}?restype=container"
         try:
-            urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="PUT"), timeout=10).close()
+            urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="PUT"), timeout=60).close()
         except urllib.error.HTTPError as error:
             with error:
                 if error.code != 409:  # it is there

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
-_START, _STOP = 60.0, 30.0
+_START, _STOP = 120.0, 30.0
 
 
 class Server:
@@ -39,7 +40,8 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix=f"server-{self.name}-"))
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
-        self.port = free_port()
+        self._ports = contextlib.ExitStack()
+        self.port = self.free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -53,6 +55,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._ports.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
@@ -116,12 +119,21 @@ class Server:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let it hang: it takes connections, and answers nothing."""
-        stopped = self._processes()
+        stopped = self._stopped()
         _each(stopped, psutil.Process.suspend)
         try:
             yield
         finally:
             _each(stopped, psutil.Process.resume)
+
+    def free_port(self) -> int:
+        """Return a loopback port that nobody has, and on Linux nobody else is given until the end, also while it is down."""
+        with contextlib.ExitStack() as until_now:
+            kept = (self._ports if sys.platform == "linux" else until_now).enter_context(socket.socket())
+            # The server may bind it beside this one, which listens to nobody; for whoever takes any port it is taken.
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", 0))
+            return int(kept.getsockname()[1])
 
     @property
     def _log(self) -> Path:
@@ -136,7 +148,7 @@ class Server:
         if self._process is None:
             return
         # A crash takes all of its processes at once; some of them have made themselves groups of their own.
-        all_of_it = self._processes()
+        all_of_it = self._processes() if first_only else self._stopped()
         process, self._process = self._process, None
         _each(all_of_it[:1] if first_only else all_of_it, how)
         try:
@@ -146,6 +158,14 @@ class Server:
             process.wait()
         while any(map(_runs, all_of_it)):
             time.sleep(0.005)
+
+    def _stopped(self) -> list[psutil.Process]:
+        """Stop the first process, so that it begins no other one any more, and return all there are."""
+        for first in self._processes()[:1]:
+            first.suspend()
+            while first.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+                time.sleep(0.001)
+        return self._processes()
 
     def _processes(self) -> list[psutil.Process]:
         assert self._process is not None
@@ -165,9 +185,3 @@ def _runs(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from .base import Server, free_port
+from .base import Server
 from .s3 import bucket_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class GCS(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self._behind = free_port()
+        self._behind = self.free_port()
 
     @classmethod
     def found(cls) -> bool:
@@ -43,7 +43,7 @@ class GCS(Server):
             f"{self.endpoint}/storage/v1/b?project=test", made, {"Content-Type": "application/json"}, method="POST"
         )
         try:
-            urllib.request.urlopen(request, timeout=10).close()
+            urllib.request.urlopen(request, timeout=60).close()
         except urllib.error.HTTPError as error:
             with error:
                 if error.code != 409:  # it is there

@@ -42,7 +42,7 @@ class MongoDB(Server):
         database = f"{re.sub('[^a-z0-9]+', '_', name.lower())[:40]}_{secrets.token_hex(4)}"
         self._databases.append(database)
         if self.external is None:
-            return f"mongodb://127.0.0.1:{self.port}/{database}?serverSelectionTimeoutMS=5000"
+            return f"mongodb://127.0.0.1:{self.port}/{database}?serverSelectionTimeoutMS=60000"
         return urlunsplit(urlsplit(self.external)._replace(path=f"/{database}"))
 
     def command(self) -> Sequence[str | Path]:

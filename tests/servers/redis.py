@@ -7,7 +7,7 @@ import shutil
 import socket
 from typing import TYPE_CHECKING, Any
 
-from .base import Server, free_port
+from .base import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Redis(Server):
 
     def ask(self, *command: str) -> Any:
         """Send one command, without a driver; an error is an answer, too."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             words = "".join(f"${len(word)}\r\n{word}\r\n" for word in command)
             connection.sendall(f"*{len(command)}\r\n{words}".encode())
             with connection.makefile("rb") as answer:
@@ -83,9 +83,13 @@ class RedisCluster(Redis):
     name = "redis_cluster"
     settings = ("--cluster-enabled", "yes", "--appendonly", "no", "--save", "")
 
-    def command(self) -> Sequence[str]:
+    def __init__(self) -> None:
+        super().__init__()
         # Its own choice is 10,000 above the other port, which need not be one.
-        return (*super().command(), "--cluster-port", str(free_port()))
+        self._bus = self.free_port()
+
+    def command(self) -> Sequence[str]:
+        return (*super().command(), "--cluster-port", str(self._bus))
 
     def ready(self) -> bool:
         if not self.ask("CLUSTER", "SLOTS"):

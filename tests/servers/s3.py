@@ -61,7 +61,7 @@ class S3(Server):
         request = urllib.request.Request(
             self.endpoint + path, data, {"Authorization": _SIGNED, "Content-Type": "application/xml"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
 
     def command(self) -> Sequence[str | Path]:

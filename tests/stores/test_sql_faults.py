@@ -98,16 +98,20 @@ async def test_a_server_killed_at_any_moment_loses_nothing_that_was_saved(server
 
 async def test_a_server_that_hangs_is_given_up(server: SQLServer, tmp_path: Path, archive: Path, endless: Path) -> None:
     url = server.url("hangs")
-    async with SQLStore.from_url(url, timeout=3) as store, SQLStore.from_url(url, timeout=0.1) as hasty:
-        await store.save(session=SESSION, path=archive)
+    async with (
+        SQLStore.from_url(url) as patient,
+        SQLStore.from_url(url, timeout=3) as store,
+        SQLStore.from_url(url, timeout=0.1) as hasty,
+    ):
+        await patient.save(session=SESSION, path=archive)
         save = await under_way(store, endless)
         with server.paused():
             with pytest.raises(StoreUnavailable, match=r"no answer within 0\.1 s"):
                 await hasty.session_exists(session=SESSION)
             with pytest.raises(StoreUnavailable, match=r"no answer within 3 s"):
                 await save
-        await store.save(session=SESSION, path=archive)
-        assert await held(store, tmp_path) == content(1)
+        await patient.save(session=SESSION, path=archive)
+        assert await held(patient, tmp_path) == content(1)
 
 
 async def test_a_connection_that_is_cut_leaves_the_old_archive(postgresql: PostgreSQL, tmp_path: Path, endless: Path) -> None:
@@ -145,14 +149,26 @@ async def test_a_lease_is_renewed_while_a_save_isunder_way(server: SQLServer, tm
         await asyncio.wait([save])
 
 
-async def test_a_holder_overtaken_in_the_middle_of_its_save_is_refused(server: SQLServer, tmp_path: Path) -> None:
+async def test_a_holder_overtaken_in_the_middle_of_its_save_is_refused(
+    server: SQLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with SQLStore.from_url(server.url("overtaken")) as store:
         await store.save(session=SESSION, path=write(tmp_path / "first.zip", 1))
         lease = await store.lease(session=SESSION, holder="first", ttl=0.001).__aenter__()
-        large = tmp_path / "large.zip"
-        large.write_bytes(bytes(48 * 1024 * 1024))
-        save = await under_way(store, large, lease.fence)
+        uploaded, goes_on = asyncio.Event(), asyncio.Event()
+        upload = store._upload
+
+        async def late(*arguments: Any) -> Any:
+            content = await upload(*arguments)
+            uploaded.set()
+            await goes_on.wait()
+            return content
+
+        monkeypatch.setattr(store, "_upload", late)
+        save = asyncio.create_task(store.save(session=SESSION, path=write(tmp_path / "late.zip", 2), fence=lease.fence))
+        await uploaded.wait()
         async with store.lease(session=SESSION, holder="second", ttl=60):
+            goes_on.set()
             with pytest.raises(LeaseLost):
                 await save
             assert await held(store, tmp_path) == content(1)

@@ -171,13 +171,15 @@ def failing() -> Any:
 
 
 class WritesSlowlyInPlace(PlainStore):
+    pause = 0.01
+
     async def save(self, *, session: str, path: Path) -> None:
         data = path.read_bytes()
         with self.file(session).open("wb") as target:
             for begin in range(0, len(data), 256 * 1024):
                 target.write(data[begin : begin + 256 * 1024])
                 target.flush()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(self.pause)
 
 
 async def test_what_a_killed_process_damages_is_found(tmp_path: Path) -> None:
@@ -185,7 +187,8 @@ async def test_what_a_killed_process_damages_is_found(tmp_path: Path) -> None:
         def open_elsewhere(self, store: Store) -> str:
             return (
                 f"import pathlib, runpy; kind = runpy.run_path({__file__!r})['WritesSlowlyInPlace']\n"
-                f"store = kind(pathlib.Path({str(tmp_path / 'plain')!r}))"
+                f"store = kind(pathlib.Path({str(tmp_path / 'plain')!r}))\n"
+                "store.pause = 3600"  # whenever it is killed, it has begun and not ended
             )
 
     with failing() as found:

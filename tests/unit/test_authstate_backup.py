@@ -302,7 +302,10 @@ def rounds_in(folder: Path) -> set[int]:
     return {creds["accountSyncCounter"], *(int(devices[0]) for devices in lists)}
 
 
-async def test_while_somebody_tears_the_files(folder: Path, tmp_path: Path) -> None:
+async def test_while_somebody_tears_the_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It waits for a moment in which nothing is written, however long a slow machine takes to meet one.
+    for bound in ("_QUIET_FOR", "_SETTLED", "_TIMEOUT"):
+        monkeypatch.setattr(f"wwauth.backup.authfolder.{bound}", 3600.0)
     store = FileSystemStore(tmp_path / "backups")
     backup = AuthStateBackup(folder, store, generations=4)
     with writing(folder, pause=0.2):
@@ -316,6 +319,9 @@ async def test_while_somebody_tears_the_files(folder: Path, tmp_path: Path) -> N
 
 async def test_while_somebody_never_stops_writing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wwauth.backup.authfolder._QUIET_FOR", 0.2)
+    # A writer that has not had its turn for a while has left no torn file for good.
+    for bound in ("_SETTLED", "_TIMEOUT"):
+        monkeypatch.setattr(f"wwauth.backup.authfolder.{bound}", 3600.0)
     backup = AuthStateBackup(folder, MemoryStore())
     with writing(folder, pause=0):
         await backup.save()

@@ -173,7 +173,7 @@ async def test_transactions_under_different_keys_run_together(state: Authenticat
     async def work(name: str) -> None:
         async with state.keys.transaction(name):
             await state.keys.set({"session": {name: {"a": 1}}})
-            await asyncio.wait_for(both.wait(), 5)
+            await asyncio.wait_for(both.wait(), 60)
 
     await asyncio.gather(work("a"), work("b"))
 
@@ -216,7 +216,7 @@ async def test_two_that_wait_for_each_other_are_told_apart(state: Authentication
             else:
                 return
 
-    await asyncio.wait_for(asyncio.gather(move("a", "1", "2"), move("b", "2", "1")), 10)
+    await asyncio.wait_for(asyncio.gather(move("a", "1", "2"), move("b", "2", "1")), 60)
     assert len(attempts) == 3
     found = await state.keys.get("session", ["1", "2"])
     assert found["1"] == found["2"]
@@ -243,7 +243,7 @@ async def test_a_cancelled_wait_leaves_no_lock_behind(state: AuthenticationState
     await settle()
     release.set()
     await first
-    async with asyncio.timeout(5), state.keys.transaction("k"):
+    async with asyncio.timeout(60), state.keys.transaction("k"):
         await state.keys.set({"session": {"1": {"a": 1}}})
 
 
@@ -262,7 +262,7 @@ async def test_two_tasks_of_a_transaction_may_wait_for_one_record(state: Authent
     tasks = [asyncio.create_task(holder()), asyncio.create_task(pair())]
     await settle()
     release.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(*tasks)
 
 
@@ -294,7 +294,7 @@ async def test_a_wait_that_outlives_its_transaction_and_is_cancelled_leaves_no_l
         task.cancel()
     await asyncio.gather(first, *waiting, return_exceptions=True)
     assert ended.is_set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await state.keys.set({"session": {"1": {"a": 1}}})
 
 
@@ -365,7 +365,7 @@ async def test_the_same_miss_is_one_read_and_other_records_do_not_wait(state: Au
     readers = [asyncio.create_task(keys.get("session", ["1", "2"])) for _ in range(3)]
     readers.append(asyncio.create_task(keys.get("session", ["2", "3"])))
     await settle()
-    assert await asyncio.wait_for(keys.get("session", ["hit"]), 5) == {"hit": {"a": 1}}
+    assert await asyncio.wait_for(keys.get("session", ["hit"]), 60) == {"hit": {"a": 1}}
     # The one who began the read goes, and the others get what it finds.
     readers[0].cancel()
     store.gate.set()

@@ -60,6 +60,17 @@ def store() -> Slow:
     return Slow()
 
 
+async def begun(store: Slow, writes: int) -> None:
+    """Wait until so many writes have begun."""
+    while len(store.writes) < writes:  # noqa: ASYNC110 - a turn or two of the loop
+        await asyncio.sleep(0)
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 def counters(store: Slow) -> list[int]:
     """Return the accountSyncCounter of each write of the credentials."""
     return [BufferJSON.loads(text)["accountSyncCounter"] for write in store.writes if (text := write.get(CREDS)) is not None]
@@ -83,10 +94,10 @@ async def test_a_save_returns_when_what_it_saw_is_stored(store: Slow) -> None:
     state, save_creds = await use_auth_state(store)
     store.gate.clear()
     first = asyncio.create_task(save_creds())
-    await asyncio.sleep(0.005)
+    await begun(store, 1)
     state.creds["accountSyncCounter"] = 5
     second = asyncio.create_task(save_creds())
-    await asyncio.sleep(0.005)
+    await settle()
     assert not first.done()
     assert not second.done()
     store.gate.set()
@@ -112,7 +123,7 @@ async def test_a_cancelled_save_is_the_others_save_too(store: Slow) -> None:
     state, save_creds = await use_auth_state(store)
     store.gate.clear()
     saves = [asyncio.create_task(save_creds()) for _ in range(3)]
-    await asyncio.sleep(0.005)
+    await begun(store, 1)
     saves[0].cancel()
     store.gate.set()
     await asyncio.gather(*saves[1:])
@@ -147,9 +158,10 @@ async def test_close_waits_for_what_has_begun(store: Slow) -> None:
     state, save_creds = await use_auth_state(store)
     store.gate.clear()
     save, write = asyncio.create_task(save_creds()), asyncio.create_task(state.keys.set({"session": {"1": {"a": 1}}}))
-    await asyncio.sleep(0.005)
+    await begun(store, 1)
+    await settle()
     closing = asyncio.create_task(state.close())
-    await asyncio.sleep(0.005)
+    await settle()
     assert not closing.done()
     store.gate.set()
     await asyncio.gather(save, write, closing)
@@ -164,9 +176,9 @@ async def test_after_logout_a_late_save_brings_nothing_back(store: Slow) -> None
     await save_creds()
     store.gate.clear()
     write = asyncio.create_task(state.keys.set({"session": {"1": {"a": 1}}}))
-    await asyncio.sleep(0.005)
+    await begun(store, 2)
     logout = asyncio.create_task(state.logout())
-    await asyncio.sleep(0.005)
+    await settle()
     with pytest.raises(SessionClosed):
         await save_creds()
     store.gate.set()
@@ -174,7 +186,7 @@ async def test_after_logout_a_late_save_brings_nothing_back(store: Slow) -> None
     assert [session async for session in store.list_sessions()] == []
     with pytest.raises(SessionClosed):
         await state.keys.set({"session": {"1": {}}})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await state.close()
 
 
@@ -304,7 +316,7 @@ async def test_a_save_that_is_written_before_a_commit_has_none_of_it(store: Slow
     store.gate.clear()
     state.creds["accountSyncCounter"] = 1
     saves = [asyncio.create_task(save_creds())]
-    await asyncio.sleep(0.01)
+    await begun(store, 2)
 
     async def upload(number: int) -> None:
         async with state.keys.transaction(str(number)):
@@ -313,10 +325,10 @@ async def test_a_save_that_is_written_before_a_commit_has_none_of_it(store: Slow
             await save_creds()
 
     uploads = [asyncio.create_task(upload(1))]
-    await asyncio.sleep(0.01)
+    await settle()
     saves.append(asyncio.create_task(save_creds()))
     uploads.append(asyncio.create_task(upload(2)))
-    await asyncio.sleep(0.01)
+    await settle()
     store.gate.set()
     await asyncio.gather(*saves, *uploads)
     seen: set[str] = set()

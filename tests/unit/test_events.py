@@ -69,7 +69,7 @@ async def test_a_cancellation_in_a_handler_or_predicate_does_not_cancel_the_one_
 
     emitter.on("ready", cancelled)
     emitter.on("error", errors.append)
-    waiting = asyncio.create_task(emitter._wait("ready", cancelled, 5))
+    waiting = asyncio.create_task(emitter._wait("ready", cancelled, 60))
     await settle()
     emitter.emit("ready")
     await settle()
@@ -143,7 +143,7 @@ async def test_a_handler_added_during_an_event_waits_for_the_next() -> None:
 @pytest.mark.parametrize(("args", "expected"), [((), None), (("x",), "x"), ((1, 2), (1, 2))])
 async def test_wait_gives_the_payload(args: tuple[Any, ...], expected: object) -> None:
     emitter = EventEmitter()
-    waiting = asyncio.create_task(emitter._wait("a", None, 5))
+    waiting = asyncio.create_task(emitter._wait("a", None, 60))
     await settle()
     emitter.emit("a", *args)
     assert await waiting == expected
@@ -151,8 +151,8 @@ async def test_wait_gives_the_payload(args: tuple[Any, ...], expected: object) -
 
 async def test_wait_takes_what_its_predicate_accepts_and_raises_what_it_raises() -> None:
     emitter = EventEmitter()
-    even = asyncio.create_task(emitter._wait("n", lambda n: n % 2 == 0, 5))
-    broken = asyncio.create_task(emitter._wait("n", lambda n: n / 0 > 1, 5))
+    even = asyncio.create_task(emitter._wait("n", lambda n: n % 2 == 0, 60))
+    broken = asyncio.create_task(emitter._wait("n", lambda n: n / 0 > 1, 60))
     await settle()
     for number in (1, 3, 4):
         emitter.emit("n", number)

@@ -50,8 +50,10 @@ async def test_clean_async():
 """
 
 
-def _run(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
-    (folder / "conftest.py").write_text(CONFTEST.read_text(encoding="utf-8").replace("_GRACE = 20.0", "_GRACE = 0.5"))
+def _run(folder: Path, source: str, *, grace: float) -> subprocess.CompletedProcess[str]:
+    conftest = CONFTEST.read_text(encoding="utf-8")
+    assert "_GRACE = 30.0" in conftest
+    (folder / "conftest.py").write_text(conftest.replace("_GRACE = 30.0", f"_GRACE = {grace}"))
     (folder / "test_it.py").write_text(source)
     options = ["-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-q"]
     command = [sys.executable, "-m", "pytest", *options, str(folder)]
@@ -59,7 +61,7 @@ def _run(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_each_kind_of_leak_fails_its_test_and_is_named(tmp_path: Path) -> None:
-    output = _run(tmp_path, LEAKS).stdout
+    output = _run(tmp_path, LEAKS, grace=0.2).stdout
     for leak in ("process", "orphan", "thread", "folder", "task", "process_of_async_test"):
         assert f"ERROR at teardown of test_{leak} " in output, output
     for name in ("thread 'forgotten'", "temporary folder", "left tasks behind", "time.sleep(60)"):
@@ -68,6 +70,6 @@ def test_each_kind_of_leak_fails_its_test_and_is_named(tmp_path: Path) -> None:
 
 
 def test_what_leaks_nothing_passes(tmp_path: Path) -> None:
-    completed = _run(tmp_path, CLEAN)
+    completed = _run(tmp_path, CLEAN, grace=30.0)
     assert completed.returncode == 0, completed.stdout
     assert "2 passed" in completed.stdout

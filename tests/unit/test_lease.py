@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
 
+from wwauth import _processes
 from wwauth._holder import end, lives, new_holder
 from wwauth.backup import BackupEngine
 from wwauth.backup import lease as lease_module
@@ -19,16 +19,17 @@ from wwauth.backup.lease import LeaseKeeper, has_leases
 from wwauth.errors import LeaseLost, SessionInUse, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 
+from ..simulatedclock import on_simulated_clock
 from .profiles import ORIGIN, make_profile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+    from typing import Self
 
     from wwauth.abc import Store
 
 SESSION = "RemoteAuth-one"
-TTL = 0.5
+TTL = 60.0
 
 
 class Down(MemoryStore):
@@ -50,9 +51,18 @@ class Down(MemoryStore):
 
 
 class Keepers:
+    """Keepers, which give their leases back at the end, and what they were told."""
+
     def __init__(self) -> None:
         self.all: list[LeaseKeeper] = []
         self.lost: asyncio.Queue[LeaseLost] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for keeper in self.all:
+            await keeper.release()
 
     def __call__(self, store: Store, ttl: float = TTL) -> LeaseKeeper:
         keeper = LeaseKeeper(store, SESSION, ttl=ttl, on_lost=self.lost.put_nowait)
@@ -60,57 +70,82 @@ class Keepers:
         return keeper
 
 
-@pytest_asyncio.fixture
-async def keepers() -> AsyncIterator[Keepers]:
-    made = Keepers()
-    yield made
-    for keeper in made.all:
+@on_simulated_clock
+async def test_a_lease_is_renewed_for_as_long_as_it_is_held() -> None:
+    store = MemoryStore()
+    async with Keepers() as keepers:
+        keeper = keepers(store)
+        assert (keeper.holder, keeper.remaining) == (None, 0)
+        lease = await keeper.take()
+        assert await keeper.take() is lease
+        await asyncio.sleep(3.1 * TTL)
+        with pytest.raises(SessionInUse) as caught:
+            await store.lease(session=SESSION, holder="another", ttl=1).__aenter__()
+        assert caught.value.holder == keeper.holder
+        assert str(os.getpid()) in str(keeper.holder)
+        assert 0.5 * TTL < keeper.remaining <= 0.8 * TTL
         await keeper.release()
+        assert (keeper.holder, keeper.remaining) == (None, 0)
+        async with store.lease(session=SESSION, holder="another", ttl=1) as other:
+            assert other.fence > lease.fence
+        await keeper.release()
+        assert keepers.lost.empty()
 
 
-async def test_a_lease_is_renewed_for_as_long_as_it_is_held(keepers: Keepers) -> None:
+@on_simulated_clock
+async def test_of_two_in_one_process_the_second_is_refused_at_once() -> None:
     store = MemoryStore()
-    keeper = keepers(store)
-    assert (keeper.holder, keeper.remaining) == (None, 0)
-    lease = await keeper.take()
-    assert await keeper.take() is lease
-    await asyncio.sleep(3 * TTL)
-    with pytest.raises(SessionInUse) as caught:
-        await store.lease(session=SESSION, holder="another", ttl=1).__aenter__()
-    assert caught.value.holder == keeper.holder
-    assert str(os.getpid()) in str(keeper.holder)
-    assert 0 < keeper.remaining <= 0.8 * TTL
-    await keeper.release()
-    assert (keeper.holder, keeper.remaining) == (None, 0)
-    async with store.lease(session=SESSION, holder="another", ttl=1) as other:
-        assert other.fence > lease.fence
-    await keeper.release()
-    assert keepers.lost.empty()
+    async with Keepers() as keepers:
+        first = keepers(store)
+        await first.take()
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(SessionInUse) as caught:
+            await keepers(store).take()
+        assert caught.value.holder == first.holder
+        assert asyncio.get_running_loop().time() == began
 
 
-async def test_of_two_in_one_process_the_second_is_refused_at_once(keepers: Keepers) -> None:
+@on_simulated_clock
+async def test_another_host_is_waited_for_as_long_as_its_lease_may_last() -> None:
     store = MemoryStore()
-    first = keepers(store, 60)
-    await first.take()
-    with pytest.raises(SessionInUse) as caught:
-        await asyncio.wait_for(keepers(store, 60).take(), 10)
-    assert caught.value.holder == first.holder
+    async with Keepers() as keepers:
+        left = await store.lease(session=SESSION, holder="elsewhere, pid 7 (00000000.1.00000000)", ttl=TTL).__aenter__()
+        assert (await keepers(store).take()).fence > left.fence
 
-
-async def test_another_host_is_waited_for_as_long_as_its_lease_may_last(keepers: Keepers) -> None:
-    store = MemoryStore()
-    left = await store.lease(session=SESSION, holder="elsewhere, pid 7 (00000000.1.00000000)", ttl=TTL).__aenter__()
-    assert (await keepers(store).take()).fence > left.fence
-
-    keeper = keepers(held := MemoryStore())
-    other = await held.lease(session=SESSION, holder="elsewhere", ttl=60).__aenter__()
-    with pytest.raises(SessionInUse, match="elsewhere"):
+        keeper = keepers(held := MemoryStore())
+        other = await held.lease(session=SESSION, holder="elsewhere", ttl=100 * TTL).__aenter__()
+        with pytest.raises(SessionInUse, match="elsewhere"):
+            await keeper.take()
+        await other.release()
         await keeper.take()
-    await other.release()
-    await keeper.take()
 
 
-async def test_what_a_dead_process_of_this_machine_left_is_not_waited_for(keepers: Keepers, tmp_path: Path) -> None:
+@on_simulated_clock
+async def test_a_lease_that_ended_while_this_process_was_stopped_is_asked_for_once_more() -> None:
+    loop: Any = asyncio.get_running_loop()
+
+    class Stopped(MemoryStore):
+        def lease(self, *, session: str, holder: str, ttl: float) -> Any:
+            lease: Any = super().lease(session=session, holder=holder, ttl=ttl)
+            enter = type(lease).__aenter__
+
+            class Entered(type(lease)):  # type: ignore[misc]
+                async def __aenter__(self) -> Any:
+                    try:
+                        return await enter(self)
+                    finally:
+                        loop.now += 2 * TTL
+
+            lease.__class__ = Entered
+            return lease
+
+    store = Stopped()
+    await MemoryStore.lease(store, session=SESSION, holder="elsewhere", ttl=TTL).__aenter__()
+    async with Keepers() as keepers:
+        assert (await keepers(store).take()).fence == 2
+
+
+async def test_what_a_dead_process_of_this_machine_left_is_not_waited_for(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, sys\n"
         "from wwauth.backup.lease import LeaseKeeper\n"
@@ -125,55 +160,69 @@ async def test_what_a_dead_process_of_this_machine_left_is_not_waited_for(keeper
     command = [sys.executable, "-c", code, str(tmp_path / "store")]
     done = await asyncio.to_thread(lambda: subprocess.run(command, env=environment, capture_output=True, check=False))
     fence = int(done.stdout)
-    lease = await asyncio.wait_for(keepers(FileSystemStore(tmp_path / "store"), 3600).take(), 60)
-    assert lease.fence > fence
+    async with Keepers() as keepers:
+        lease = await asyncio.wait_for(keepers(FileSystemStore(tmp_path / "store"), 3600).take(), 60)
+        assert lease.fence > fence
 
 
-async def test_a_holder_that_is_gone_from_this_process_is_not_waited_for(keepers: Keepers) -> None:
+@on_simulated_clock
+async def test_a_holder_that_is_gone_from_this_process_is_not_waited_for() -> None:
     store = MemoryStore()
     holder = new_holder()
-    await store.lease(session=SESSION, holder=holder, ttl=3600).__aenter__()
+    await store.lease(session=SESSION, holder=holder, ttl=TTL).__aenter__()
     assert lives(holder) is True
     end(holder)
     assert lives(holder) is False
-    await asyncio.wait_for(keepers(store, 3600).take(), 10)
+    async with Keepers() as keepers:
+        began = asyncio.get_running_loop().time()
+        await keepers(store).take()
+        assert asyncio.get_running_loop().time() == began
 
 
-async def test_whoever_was_overtaken_is_told_once(keepers: Keepers) -> None:
+@on_simulated_clock
+async def test_whoever_was_overtaken_is_told_once() -> None:
     store = MemoryStore()
-    keeper = keepers(store)
-    await keeper.take()
-    assert keeper.holder is not None
-    # Its own name is taken at once, as a process does that sees it dead.
-    await store.lease(session=SESSION, holder=keeper.holder, ttl=60).__aenter__()
-    lost = await asyncio.wait_for(keepers.lost.get(), 10)
-    assert keeper.lost is lost
-    assert keeper.remaining == 0
-    await asyncio.sleep(TTL)
-    assert keepers.lost.empty()
+    async with Keepers() as keepers:
+        keeper = keepers(store)
+        await keeper.take()
+        assert keeper.holder is not None
+        # Its own name is taken at once, as a process does that sees it dead.
+        await store.lease(session=SESSION, holder=keeper.holder, ttl=TTL).__aenter__()
+        lost = await keepers.lost.get()
+        assert keeper.lost is lost
+        assert keeper.remaining == 0
+        await asyncio.sleep(2 * TTL)
+        assert keepers.lost.empty()
 
 
-async def test_a_lease_that_cannot_be_renewed_is_lost_before_its_end(keepers: Keepers) -> None:
+@on_simulated_clock
+async def test_a_lease_that_cannot_be_renewed_is_lost_before_its_end() -> None:
     store = Down()
-    keeper = keepers(store)
-    await keeper.take()
-    store.down = True
-    lost = await asyncio.wait_for(keepers.lost.get(), 10)
-    assert "could not be renewed" in str(lost)
-    assert isinstance(lost.__cause__, StoreUnavailable)
-    assert "no route" not in str(lost)
+    async with Keepers() as keepers:
+        keeper = keepers(store)
+        await keeper.take()
+        store.down = True
+        began = asyncio.get_running_loop().time()
+        lost = await keepers.lost.get()
+        assert asyncio.get_running_loop().time() - began < 0.9 * TTL
+        assert "could not be renewed" in str(lost)
+        assert isinstance(lost.__cause__, StoreUnavailable)
+        assert "no route" not in str(lost)
 
 
-async def test_a_store_that_comes_back_in_time_costs_nothing(keepers: Keepers) -> None:
+@on_simulated_clock
+async def test_a_store_that_comes_back_in_time_costs_nothing() -> None:
     store = Down()
-    keeper = keepers(store, 4)
-    await keeper.take()
-    store.down = True
-    await asyncio.sleep(1.5)
-    store.down = False
-    await asyncio.sleep(1)
-    assert keeper.remaining > 2
-    assert keepers.lost.empty()
+    async with Keepers() as keepers:
+        keeper = keepers(store)
+        await keeper.take()
+        store.down = True
+        await asyncio.sleep(0.6 * TTL)
+        assert 0 < keeper.remaining < 0.3 * TTL
+        store.down = False
+        await asyncio.sleep(0.1 * TTL)
+        assert keeper.remaining > 0.5 * TTL
+        assert keepers.lost.empty()
 
 
 async def test_what_an_overtaken_engine_writes_is_refused(tmp_path: Path) -> None:
@@ -213,6 +262,13 @@ async def test_a_kind_of_store_without_leases_is_warned_of_once(
         assert [has_leases(Plain()) for _ in range(3)] == [False] * 3  # type: ignore[arg-type]
     assert len([r for r in caplog.records if "Plain has no leases" in r.getMessage()]) == 1
     assert has_leases(MemoryStore())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one question is enough to see whether a process lives")
+def test_a_process_that_ends_while_it_is_looked_at_lives_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _processes.is_running(os.getpid())
+    monkeypatch.setattr(_processes, "_stat", lambda _: None)
+    assert not _processes.is_running(os.getpid())
 
 
 def test_holders_are_told_apart() -> None:

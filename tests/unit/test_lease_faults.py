@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from wwauth.errors import LeaseLost, SessionCorrupted, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 from wwauth_stores import _filelease
 
+from ..simulatedclock import on_simulated_clock
 from .profiles import ORIGIN, make_profile
 from .test_generations import grow
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wwauth.abc import Store
 
 SESSION = "RemoteAuth-one"
-TTL = 0.5
+TTL = 60.0
 
 
 class Leasing(MemoryStore):
@@ -66,9 +66,10 @@ async def lost(store: Store) -> tuple[LeaseKeeper, LeaseLost]:
     told: asyncio.Queue[LeaseLost] = asyncio.Queue()
     keeper = LeaseKeeper(store, SESSION, ttl=TTL, on_lost=told.put_nowait)
     await keeper.take()
-    return keeper, await asyncio.wait_for(told.get(), 60)
+    return keeper, await told.get()
 
 
+@on_simulated_clock
 async def test_a_store_that_hangs_and_cannot_be_cancelled_is_not_waited_for() -> None:
     goes_on = asyncio.Event()
 
@@ -86,6 +87,7 @@ async def test_a_store_that_hangs_and_cannot_be_cancelled_is_not_waited_for() ->
     goes_on.set()
 
 
+@on_simulated_clock
 async def test_a_store_whose_own_task_was_cancelled_does_not_end_the_renewals() -> None:
     async def cancelled(_: Any) -> None:
         raise asyncio.CancelledError
@@ -96,6 +98,7 @@ async def test_a_store_whose_own_task_was_cancelled_does_not_end_the_renewals() 
     await keeper.release()
 
 
+@on_simulated_clock
 async def test_whatever_a_store_answers_the_holder_is_told_in_time() -> None:
     async def refuse(_: Any) -> None:
         raise SessionCorrupted("what is that?")
@@ -105,6 +108,7 @@ async def test_whatever_a_store_answers_the_holder_is_told_in_time() -> None:
     await keeper.release()
 
 
+@on_simulated_clock
 async def test_a_lock_that_does_not_come_free_is_not_waited_for_longer_than_the_lease_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,12 +116,15 @@ async def test_a_lock_that_does_not_come_free_is_not_waited_for_longer_than_the_
     told: asyncio.Queue[LeaseLost] = asyncio.Queue()
     keeper = LeaseKeeper(FileSystemStore(tmp_path), SESSION, ttl=TTL, on_lost=told.put_nowait)
     await keeper.take()
+    loop: Any = asyncio.get_running_loop()
     with locked(tmp_path):
-        error = await asyncio.wait_for(told.get(), 60)
+        loop.hung = True
+        error = await told.get()
         assert "in time" in str(error)
         waiting = LeaseKeeper(FileSystemStore(tmp_path), SESSION, ttl=TTL, on_lost=told.put_nowait)
         with pytest.raises(StoreUnavailable):
-            await asyncio.wait_for(waiting.take(), 60)
+            await waiting.take()
+        loop.hung = False
     await keeper.release()
 
 
@@ -140,45 +147,45 @@ async def test_a_release_that_is_cancelled_leaves_no_lease_that_nobody_renews() 
     await keeper.release()
 
 
-async def test_a_holder_that_was_stopped_in_the_middle_of_a_renewal_asks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept = 0.0
-    monkeypatch.setattr(lease_module, "clock", lambda: time.monotonic() + slept)
+@on_simulated_clock
+async def test_a_holder_that_was_stopped_in_the_middle_of_a_renewal_asks_once_more() -> None:
+    loop: Any = asyncio.get_running_loop()
+    renewals = 0
     renewed = asyncio.Event()
 
     async def stopped(whole: Any) -> None:
-        nonlocal slept
-        if not slept:
-            slept = 100.0
+        nonlocal renewals
+        renewals += 1
+        if renewals == 1:
+            loop.now += 10 * TTL
             raise ConnectionResetError("the connection did not wait so long")
         await whole()
         renewed.set()
 
     keeper = LeaseKeeper(Leasing(renew=stopped), SESSION, ttl=TTL, on_lost=lambda _: None)
     await keeper.take()
-    await asyncio.wait_for(renewed.wait(), 60)
+    await renewed.wait()
     assert keeper.lost is None
     await keeper.release()
 
 
+@on_simulated_clock
 async def test_whoever_was_stopped_while_it_waited_for_a_lease_asks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept = 0.0
-    monkeypatch.setattr(lease_module, "clock", lambda: time.monotonic() + slept)
+    loop: Any = asyncio.get_running_loop()
     store = MemoryStore()
-    other = await store.lease(session=SESSION, holder="elsewhere", ttl=60).__aenter__()
+    other = await store.lease(session=SESSION, holder="elsewhere", ttl=TTL).__aenter__()
 
     def stopped(_: str) -> None:
-        nonlocal slept
-        slept = 100.0
-        release = asyncio.run_coroutine_threadsafe(other.release(), loop)
-        release.result(60)
+        loop.now += 10 * TTL
+        asyncio.run_coroutine_threadsafe(other.release(), loop).result()
 
-    loop = asyncio.get_running_loop()
     monkeypatch.setattr(lease_module, "lives", stopped)
-    keeper = LeaseKeeper(store, SESSION, ttl=60, on_lost=lambda _: None)
+    keeper = LeaseKeeper(store, SESSION, ttl=TTL, on_lost=lambda _: None)
     assert (await keeper.take()).fence > other.fence
     await keeper.release()
 
 
+@on_simulated_clock
 async def test_a_lease_that_was_long_in_coming_is_renewed_before_it_is_used() -> None:
     class Slow(Leasing):
         def lease(self, *, session: str, holder: str, ttl: float) -> Any:
@@ -219,8 +226,9 @@ def test_a_holder_whose_start_is_hidden_is_taken_for_alive(monkeypatch: pytest.M
     _holder.end(mine)
 
 
+@on_simulated_clock
 async def test_of_two_who_find_a_dead_holder_the_slower_one_waits_for_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = MemoryStore()
+    store, loop = MemoryStore(), asyncio.get_running_loop()
     dead = new_holder()
     await store.lease(session=SESSION, holder=dead, ttl=3600).__aenter__()
     _holder.end(dead)
@@ -230,7 +238,7 @@ async def test_of_two_who_find_a_dead_holder_the_slower_one_waits_for_the_other(
             return None
         # While this one looks, one of another host frees the lease and takes it, shortly.
         claims = store._leases._claims
-        claims[SESSION] = type(claims[SESSION])("elsewhere", 7, time.monotonic() + TTL)
+        claims[SESSION] = type(claims[SESSION])("elsewhere", 7, loop.time() + TTL)
         return False
 
     monkeypatch.setattr("wwauth.backup.lease.lives", lives_and_is_overtaken)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wwauth import Client, RemoteAuth
+from wwauth._clock import clock
 from wwauth.abc import Store
 from wwauth.backup import BackupEngine
 from wwauth.errors import ConfigurationError, LeaseLost, SessionCorrupted, SessionInUse, StoreUnavailable
 from wwauth.stores import FileSystemStore, MemoryStore
 
+from ..simulatedclock import on_simulated_clock
 from .profiles import ORIGIN, make_profile
 from .test_backup_engine import change, login
 from .test_generations import grow
@@ -164,19 +166,23 @@ def test_a_wrong_number_of_generations_is_named(value: Any) -> None:
         RemoteAuth(store=MemoryStore(), generations=value)
 
 
+@on_simulated_clock
 async def test_another_host_that_holds_the_login_is_named(tmp_path: Path, store: FileSystemStore, here: Path) -> None:
-    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=60).__aenter__()
+    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=3600).__aenter__()
     with pytest.raises(SessionInUse, match="web-2") as caught:
-        await start(store, tmp_path / "here", lease_ttl_ms=1000)
+        await start(store, tmp_path / "here")
     assert caught.value.holder == "web-2, pid 7 (elsewhere)"
     assert await start(store, tmp_path / "here", lease=False) is None
     await held.release()
     assert await start(store, tmp_path / "here") is None
 
 
-async def test_a_crashed_host_is_waited_for_for_one_lease(tmp_path: Path, store: FileSystemStore, here: Path) -> None:
-    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=1).__aenter__()
-    assert await start(store, tmp_path / "here", lease_ttl_ms=1000) is None
+async def test_a_crashed_host_is_waited_for_for_one_lease(
+    tmp_path: Path, store: FileSystemStore, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wwauth.backup.lease._LOOK_EVERY", 0.05)
+    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=0.2).__aenter__()
+    assert await start(store, tmp_path / "here") is None
     with pytest.raises(LeaseLost):
         await held.renew()
 
@@ -185,10 +191,11 @@ async def test_the_lease_is_held_from_the_start_to_the_end(tmp_path: Path, store
     strategy = RemoteAuth(store=store, client_id="one", data_path=tmp_path / "here")
     assert strategy.lease_remaining is None or strategy.status.holder is None
     Client(auth_strategy=strategy, web_url=ORIGIN, handle_signals=False)
+    began = clock()
     await strategy.before_browser_initialized()
     holder = strategy.status.holder
     assert holder is not None
-    assert 40 < (strategy.lease_remaining or 0) <= 48
+    assert began + 48 - clock() <= (strategy.lease_remaining or 0) <= 48
     with pytest.raises(SessionInUse) as caught:
         await store.lease(session=SESSION, holder="another", ttl=60).__aenter__()
     assert caught.value.holder == holder
@@ -255,9 +262,10 @@ async def test_a_browser_that_does_not_tell_its_version_is_used(
     assert await client.browser_version() is None
 
 
+@on_simulated_clock
 async def test_a_logout_deletes_nothing_that_another_host_uses(tmp_path: Path, store: FileSystemStore, here: Path) -> None:
-    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=60).__aenter__()
-    strategy = RemoteAuth(store=store, client_id="one", data_path=tmp_path / "here", lease_ttl_ms=1000)
+    held = await store.lease(session=SESSION, holder="web-2, pid 7 (elsewhere)", ttl=3600).__aenter__()
+    strategy = RemoteAuth(store=store, client_id="one", data_path=tmp_path / "here")
     client = Client(auth_strategy=strategy, web_url=ORIGIN, handle_signals=False)
     with pytest.raises(SessionInUse, match="web-2"):
         await client.logout()

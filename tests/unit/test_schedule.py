@@ -10,6 +10,8 @@ import pytest
 from wwauth.backup import BackupReport, BackupSchedule
 from wwauth.errors import SessionClosed, SessionCorrupted, StoreUnavailable
 
+from ..simulatedclock import on_simulated_clock
+
 
 class Runs:
     """Backups that end when they are let; records what became of them."""
@@ -21,7 +23,6 @@ class Runs:
         self.let = asyncio.Semaphore(0)
         self.fault: BaseException | None = None
         self.outcomes: list[object] = []
-        self.told = asyncio.Condition()
         self.schedule = BackupSchedule(
             self.run, interval=interval, on_saved=self.outcomes.append, on_failed=self.outcomes.append
         )
@@ -42,6 +43,12 @@ class Runs:
     async def until(self, count: int) -> None:
         while len(self.outcomes) < count:  # noqa: ASYNC110 - the callbacks are plain functions
             await asyncio.sleep(0.001)
+
+    async def next_run(self) -> datetime:
+        """Return when the next run is due, once the one that is under way has ended."""
+        while (due := self.schedule.next_run) is None:  # noqa: ASYNC110 - a turn or two of the loop
+            await asyncio.sleep(0)
+        return due
 
 
 def generations(outcomes: list[object]) -> list[int]:
@@ -64,12 +71,11 @@ async def test_it_runs_at_once_and_then_at_each_interval() -> None:
 async def test_the_next_run_is_told() -> None:
     runs = Runs(3600)
     runs.let.release()
+    began = datetime.now(UTC)
     runs.schedule.start()
-    await runs.until(1)
-    await asyncio.sleep(0)
-    assert runs.schedule.next_run is not None
-    wait = runs.schedule.next_run - datetime.now(UTC)
-    assert timedelta(seconds=3400) < wait < timedelta(seconds=3800)
+    next_run = await runs.next_run()
+    assert next_run - began > timedelta(seconds=3400)
+    assert next_run - datetime.now(UTC) < timedelta(seconds=3800)
     await runs.schedule.stop()
 
 
@@ -77,19 +83,19 @@ async def test_the_next_run_is_told() -> None:
     ("fault", "soonest", "latest"),
     [(StoreUnavailable("down"), 4, 6), (SessionCorrupted("bad"), 3400, 3800), (ZeroDivisionError(), 3400, 3800)],
 )
+@on_simulated_clock
 async def test_a_failure_ends_nothing_and_only_a_retryable_one_is_tried_sooner(
     fault: Exception, soonest: float, latest: float
 ) -> None:
     runs = Runs(3600)
     runs.fault = fault
     runs.let.release()
+    began = datetime.now(UTC)
     runs.schedule.start()
-    await runs.until(1)
+    next_run = await runs.next_run()
     assert runs.outcomes == [fault]
-    await asyncio.sleep(0.01)
-    assert runs.schedule.next_run is not None
-    wait = (runs.schedule.next_run - datetime.now(UTC)).total_seconds()
-    assert soonest < wait < latest
+    assert (next_run - began).total_seconds() > soonest
+    assert (next_run - datetime.now(UTC)).total_seconds() < latest
     runs.fault = None
     runs.let.release()
     assert (await runs.schedule.run_now()).generation == 2
@@ -158,8 +164,12 @@ async def test_stop_waits_for_a_run() -> None:
     runs = Runs(3600)
     runs.schedule.start()
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_later(0.02, runs.let.release)
-    await runs.schedule.stop()
+    stopping = asyncio.create_task(runs.schedule.stop(timeout=3600))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    runs.let.release()
+    await stopping
     assert generations(runs.outcomes) == [1]
     with pytest.raises(SessionClosed):
         await runs.schedule.run_now()

@@ -174,7 +174,9 @@ async def test_a_flush_that_never_ends_stops_nothing(tmp_path: Path, monkeypatch
     await asyncio.sleep(0)
 
 
-async def test_a_flush_is_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("patience", [60.0, -1.0], ids=["in time", "although this process was stopped until it was over"])
+async def test_a_flush_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+    monkeypatch.setattr("wwauth.backup.snapshot._FLUSH_SEEN", patience)
     profile = make_profile(tmp_path / "profile")
     log = profile / LOCAL_STORAGE / "000006.log"
 
@@ -280,11 +282,11 @@ SQLITE = b"SQLite format 3\0" + bytes(84)
 def held(*paths: Path) -> Iterator[None]:
     """Hold locks as a browser does, from another process."""
     hold = (
-        "import fcntl, sys, time\nfiles = [open(path, 'r+b') for path in sys.argv[1:]]\n"
-        "for file in files: fcntl.lockf(file, fcntl.LOCK_EX)\nprint(1)\ntime.sleep(60)"
+        "import fcntl, sys\nfiles = [open(path, 'r+b') for path in sys.argv[1:]]\n"
+        "for file in files: fcntl.lockf(file, fcntl.LOCK_EX)\nprint(1)\nsys.stdin.read()"
     )
     command = [sys.executable, "-u", "-c", hold, *map(str, paths)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"1\n"

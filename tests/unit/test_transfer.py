@@ -30,6 +30,7 @@ from wwauth.errors import (
 )
 from wwauth.stores import EncryptedStore, FileSystemStore, MemoryStore
 
+from ..simulatedclock import on_simulated_clock
 from .profiles import INDEXED_DB, ORIGIN, make_profile
 from .test_backup_engine import SESSION, Faulty, change, login
 from .test_generations import engine_on, grow, index_of, packs_of
@@ -465,16 +466,16 @@ async def test_an_import_needs_no_room_beside_a_file_that_lies_in_a_folder_of_ot
     assert (profile / INDEXED_DB).is_dir()
 
 
+@on_simulated_clock
 async def test_an_import_is_refused_while_a_client_holds_the_session(
-    store: FileSystemStore, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FileSystemStore, profile: Path, tmp_path: Path
 ) -> None:
-    # Another host's holder is waited for as long as a crashed one's lease could last.
-    monkeypatch.setattr("wwauth.backup._holding._TTL", 1.0)
     await save_some(store, profile, 1)
     file = tmp_path / "moving.zip"
     await export_session(store, session=SESSION, path=file)
     before = archives(store)
-    async with store.lease(session=SESSION, holder="another host", ttl=60):
+    # Another host's holder is waited for as long as a crashed one's lease could last.
+    async with store.lease(session=SESSION, holder="another host", ttl=3600):
         assert (await export_session(store, session=SESSION, path=tmp_path / "again.zip")).generations == (1,)
         with pytest.raises(SessionInUse, match="another host"):
             await import_session(store, path=file, replace=True)

@@ -123,8 +123,7 @@ class LeaseKeeper:
                     asked = clock()
                     await self._call("lease.renew", lease.renew, self._ttl)
             except SessionInUse as exc:
-                # As of when it was asked: a process that was stopped meanwhile asks once more.
-                await self._wait(exc, asked, patience)
+                await self._wait(exc, patience - asked)
             except LeaseLost as exc:
                 _log.info("the lease of %s was lost before it could be used: %s", self._session, exc)
             else:
@@ -135,8 +134,12 @@ class LeaseKeeper:
         async with self._remote.call("lease", self._session, self._ttl):
             return await self._remote.store.lease(session=self._session, holder=holder, ttl=self._ttl).__aenter__()
 
-    async def _wait(self, in_use: SessionInUse, asked: float, patience: float) -> None:
-        """Free a lease whose holder has ended, or wait; the error comes back when that makes no sense."""
+    async def _wait(self, in_use: SessionInUse, patience: float) -> None:
+        """
+        Free a lease whose holder has ended, or wait; the error comes back when that makes no sense.
+
+        `patience` is how long there was to wait when the store was asked: what it answers late, it may answer otherwise now.
+        """
         alive = await asyncio.to_thread(lives, in_use.holder)
         if alive is False and in_use.holder is not None:
             _log.info("the lease of %s was left by %s, which has ended", self._session, in_use.holder)
@@ -144,9 +147,9 @@ class LeaseKeeper:
             with suppress(SessionInUse):  # somebody else was faster
                 await self._call("lease.release", (await self._enter(in_use.holder)).release, self._ttl)
             return
-        if alive or asked >= patience:
+        if alive or patience <= 0:
             raise in_use
-        _log.info("waiting up to %.0f s for the lease of %s: %s", patience - asked, self._session, in_use)
+        _log.info("waiting up to %.0f s for the lease of %s: %s", patience, self._session, in_use)
         await asyncio.sleep(min(_LOOK_EVERY, self._ttl / 10))
 
     async def _keep(self, lease: Lease) -> None:

@@ -100,11 +100,14 @@ async def _flush(user_data_dir: Path, flush: Callable[[], Awaitable[object]]) ->
         _log.warning("localStorage could not be flushed before the snapshot: %s: %s", type(exc).__name__, exc)
         return False
     until = time.monotonic() + _FLUSH_SEEN
-    while time.monotonic() < until:
+    # Looked at once at least, and once more when the time is over: this process may have been stopped meanwhile.
+    while True:
+        last = time.monotonic() >= until
         if await asyncio.to_thread(_look_at_local_storage, user_data_dir) != before:
             return True
+        if last:
+            return False
         await asyncio.sleep(0.02)
-    return False
 
 
 async def _within(seconds: float, work: Callable[[], Awaitable[object]]) -> None:

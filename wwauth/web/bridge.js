@@ -182,6 +182,7 @@
       for (let waited = 0; Conn.ref === before && waited < 5000; waited += 50) {
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
+      return Conn.ref !== before;
     },
 
     refreshQR: () => (optional('WAWebLaunchSocketUtils') ?? need('WAWebCmd').Cmd).refreshQR(),

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from .devices import Device
     from .hub import Hub
 
-__all__ = ["Page"]
+__all__ = ["NETWORK_LOST", "Page"]
 
 _log = logging.getLogger(__name__)
 
 PUSHNAME = "Simulated phone"
+
+NETWORK_LOST = 4000
+"""The code with which a connection ends when the network is lost."""
 
 # How much a page is sent at once: it stores that in one transaction.
 _BATCH_COUNT, _BATCH_BYTES = 25, 1_000_000
@@ -72,7 +75,7 @@ class Page:
         self._challenge: tuple[Device, bytes] | None = None
         self._in_flight: tuple[int, int] | None = None
         self._checks: deque[asyncio.Future[dict[str, Any]]] = deque()
-        self.is_gone = False
+        self._ended = asyncio.Event()
 
     # -- its life ----------------------------------------------------------------------------------------------------
 
@@ -97,7 +100,7 @@ class Page:
             await asyncio.gather(writer, return_exceptions=True)
 
     def _end(self) -> None:
-        self.is_gone = True
+        self._ended.set()
         self.is_online = False
         self.codes.clear()
         gone = ConnectionError("the page has gone")
@@ -130,10 +133,16 @@ class Page:
         """Leave the connection open, and answer nothing any more."""
         self._silent = True
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the connection has ended."""
+        return self._ended.is_set()
+
     async def close(self, code: int) -> None:
-        """End the connection."""
-        with suppress(RuntimeError):
+        """End the connection; returns when it has, whether the browser answers or not."""
+        with suppress(RuntimeError, WebSocketDisconnect):  # it ends at this very moment
             await self._socket.close(code)
+        await self._ended.wait()
 
     def public(self) -> dict[str, Any]:
         """Return what `GET /control/state` says of the page."""
@@ -149,6 +158,9 @@ class Page:
     # -- reports -----------------------------------------------------------------------------------------------------
 
     async def _on_hello(self, message: dict[str, Any]) -> None:
+        if self._hub.is_down:  # the network was lost after the connection had come about
+            await self._socket.close(NETWORK_LOST)
+            return
         self.id = str(message["page"])
         self.keys = {name: str(message["keys"][name]) for name in ("noise", "noisePub", "identity", "adv", "platform")}
         if self in self._hub.pages:  # it has new keys

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .errors import ControlRefused
+from .pages import NETWORK_LOST
 
 if TYPE_CHECKING:
     from .devices import Device
@@ -42,8 +43,6 @@ _MAX_SIZE = 16_000_000
 _MAX_GHOSTS = 100
 
 _DAY = 86_400
-
-_NETWORK_LOST = 4000
 
 # Pages are back a moment after the network; those that are not have been closed.
 _RETURN = 5.0
@@ -115,12 +114,16 @@ class Phone:
         self._hub.changed()
 
     async def drop(self, seconds: float) -> None:
-        """Lose the network: connections end, and none is accepted for so many seconds; 0 brings it back. Returns at once."""
+        """
+        Lose the network: connections end, and none is accepted for so many seconds; 0 brings it back.
+
+        Returns when the connections have ended.
+        """
         if not 0 <= seconds <= _DAY:
             raise ControlRefused(f"invalid time {seconds!r}: a number of seconds from 0 to {_DAY}")
         self._hub.down_until = time.monotonic() + seconds
         asyncio.get_running_loop().call_later(seconds + _RETURN, self._hub.drop_lost_pages)
-        await asyncio.gather(*(page.close(_NETWORK_LOST) for page in self._hub.pages))
+        await asyncio.gather(*(page.close(NETWORK_LOST) for page in self._hub.pages))
         self._hub.changed()
 
     async def ghost(self, device: str | None = None, *, gone: bool = False, connections: int = 0) -> None:

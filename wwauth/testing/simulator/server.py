@@ -127,6 +127,19 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self.should_exit = True  # also when it has not started yet
+        self._told.set()
+
+    async def main_loop(self) -> None:
+        """Wait to be told to stop, which uvicorn's own looks for ten times a second."""
+        await self._told.wait()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the program that the simulator runs in."""
@@ -164,7 +177,7 @@ class Listener:
 
     def stop(self) -> None:
         """Begin to stop, as `close` does; returns at once."""
-        self._server.should_exit = True
+        self._server.stop()
 
     async def close(self) -> None:
         """Stop serving, and end what connections there are."""

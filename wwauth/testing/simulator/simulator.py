@@ -135,6 +135,7 @@ class Simulator:
             await page.close(_GOING_AWAY)
         await running.aclose()
         self.hub.pages.clear()
+        self.hub.changed()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # So long a store may look for its server, in all calls together.
 _PATIENCE = 120.0
 
-# A server may take a moment to see that a connection was closed.
-_LOOKS = 100
+# A server may take a moment to see that a connection was closed, and a busy one longer.
+_LOOKS = 1000
 
 
 class Ends(Hooks):

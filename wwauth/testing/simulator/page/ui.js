@@ -9,6 +9,7 @@ const HINTS = {
 const element = (id) => document.getElementById(id);
 
 export const show = ({ page, device, ref, stage, state, diagnosis, problems, messages, damaged, error, code }) => {
+  document.documentElement.dataset.id = page;
   element('stage').textContent = stage;
   element('state').textContent = state;
   element('diagnosis').textContent = diagnosis ?? '';
