@@ -36,7 +36,7 @@ from wwauth.stores import FileSystemStore
 _holder._machine = lambda: "00000000"
 url, store, data_path, chromium, *args = sys.argv[1:]
 async def main():
-    strategy = RemoteAuth(store=FileSystemStore(store), client_id="one", data_path=data_path, lease_ttl_ms=3000)
+    strategy = RemoteAuth(store=FileSystemStore(store), client_id="one", data_path=data_path, lease_ttl_ms=6000)
     client = Client(
         auth_strategy=strategy, web_url=url, launch_options={"executable_path": chromium, "args": args}, handle_signals=False
     )
@@ -98,7 +98,7 @@ def freeze(program: asyncio.subprocess.Process, store: FileSystemStore) -> None:
 
 async def said(program: asyncio.subprocess.Process) -> str:
     assert program.stdout is not None
-    return (await asyncio.wait_for(program.stdout.readline(), 60)).decode().strip()
+    return (await asyncio.wait_for(program.stdout.readline(), 120)).decode().strip()
 
 
 def online(simulator: Simulator) -> list[dict[str, Any]]:
