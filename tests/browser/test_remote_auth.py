@@ -347,6 +347,7 @@ async def save_torn(store: FileSystemStore, folder: Path) -> int:
     return (await engine.save(folder / "torn")).generation
 
 
+@pytest.mark.timeout(300)
 async def test_what_the_page_finds_torn_is_followed_by_an_older_generation(
     make_remote: Callable[..., Recorded], simulator: Simulator, store: FileSystemStore, tmp_path: Path
 ) -> None:
