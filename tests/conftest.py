@@ -12,6 +12,7 @@ import inspect
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -46,6 +47,9 @@ class RequireOptional(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # As a shell starts what is to run in the background: the processes that tests interrupt would inherit it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest keeps the folders of failed tests for a look: those stay where it puts them.
     before = {name: os.environ.get(name) for name in ("PYTEST_DEBUG_TEMPROOT", "TMPDIR", "TMP", "TEMP", _MARK)}
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())

@@ -22,7 +22,7 @@ from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, BrowserClosed, ConfigurationError, SessionClosed
 from wwauth.web.processes import kill_tree
 
-from ..soaking import most_in_soak
+from ..soaking import most_in_soak, soak
 from .simulated import crash_page
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ async def test_logout_unlinks_and_closes_the_page(
     assert len(await running.pages()) == 1
 
 
+@soak
 async def test_a_web_socket_address_is_one_too(make_client: Callable[..., Recorded], running: Running) -> None:
     def read() -> str:
         with urllib.request.urlopen(f"{running.url}/json/version") as answer:
@@ -156,6 +157,7 @@ async def test_a_web_socket_address_is_one_too(make_client: Callable[..., Record
     assert len(await running.pages()) == 1
 
 
+@soak
 async def test_options_that_a_launch_gives_the_browser_reach_the_page_here(
     make_client: Callable[..., Recorded], running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,6 +173,7 @@ async def test_options_that_a_launch_gives_the_browser_reach_the_page_here(
     assert "wwauth" not in await running.context.pages[0].evaluate("navigator.userAgent")
 
 
+@soak
 async def test_a_served_version_is_for_the_clients_page_alone(
     make_client: Callable[..., Recorded], simulator: Simulator, running: Running, tmp_path: Path
 ) -> None:

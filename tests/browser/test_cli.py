@@ -14,7 +14,7 @@ import pytest
 
 from wwauth._files import remove_tree
 
-from ..soaking import most_in_soak
+from ..soaking import most_in_soak, soak
 
 if TYPE_CHECKING:
     from wwauth.testing import Simulator
@@ -49,6 +49,7 @@ async def test_the_demo_prints_a_summary(chromium: str) -> None:
     assert summary["backups"] == 2
 
 
+@soak
 async def test_the_demo_is_plain_in_a_pipe_and_keeps_its_files_when_asked(chromium: str) -> None:
     code, out, err = await run("demo", "--keep", "--messages", "20")
     assert (code, err) == (0, "")

@@ -206,7 +206,7 @@ async def test_unlinked_while_away(make_client: Callable[..., Recorded], simulat
     assert not (tmp_path / "session").exists()
 
 
-@by_turns("state", ["CONFLICT", "PROXYBLOCK"])
+@by_turns("state", ["CONFLICT", "PROXYBLOCK"], usual=1)
 async def test_a_lost_connection_deletes_nothing(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, state: str
 ) -> None:

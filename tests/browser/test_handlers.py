@@ -14,7 +14,7 @@ from wwauth._launch import Launch
 from wwauth._processes import is_running
 from wwauth.errors import AuthTimeout, StrategyError
 
-from ..soaking import SOAK
+from ..soaking import soak
 from .conftest import EVENTS
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ pytestmark = pytest.mark.browser
 
 LIFE = ("qr", "loading_screen", "authenticated", "ready", "change_state", "disconnected")
 
-# Under WWAUTH_SOAK=1, fifty.
-RESTARTS = 50 if SOAK else 3
+RESTARTS = 50
 
 
 async def test_handlers_that_raise_do_not_break_the_login(
@@ -242,6 +241,7 @@ def listeners(client: Client) -> dict[str, int]:
     return {name: len(client.listeners(name)) for name in sorted(client.event_names())}
 
 
+@soak
 async def test_restarts_leak_no_listener(
     make_client: Callable[..., Recorded], simulator: Simulator, launch_options: dict[str, Any], tmp_path: Path
 ) -> None:

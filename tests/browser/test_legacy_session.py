@@ -145,6 +145,7 @@ async def test_later_navigations_inject_nothing(make_client: Callable[..., Recor
         assert (stored["WAToken2"], stored["kept"]) == ("newer", "yes")
 
 
+@soak
 async def test_frames_and_other_tabs_inject_nothing(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
     first = make_client(auth_strategy=LegacySessionAuth())
     session = await link(first, simulator)
@@ -257,6 +258,7 @@ async def test_restart_on_auth_fail_leads_to_a_code(make_client: Callable[..., R
     assert [name for name in it.names if name != "loading_screen"] == ["auth_failure", "qr", "authenticated", "ready"]
 
 
+@soak
 async def test_a_device_unlinked_while_it_is_online(make_client: Callable[..., Recorded], simulator: Simulator) -> None:
     it = make_client(auth_strategy=LegacySessionAuth(), relaunch_on_logout=True)
     await link(it, simulator)
@@ -321,6 +323,7 @@ async def test_a_login_that_cannot_be_kept_is_refused(
     assert it.events[-1] == ("disconnected", "STRATEGY_FAILED")
 
 
+@soak
 async def test_a_page_that_is_elsewhere_for_a_moment_is_asked_again(
     make_client: Callable[..., Recorded], simulator: Simulator
 ) -> None:

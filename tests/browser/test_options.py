@@ -15,7 +15,7 @@ import pytest
 from wwauth import LocalAuth
 from wwauth.errors import AuthTimeout, ConfigurationError
 
-from ..soaking import most_in_soak
+from ..soaking import most_in_soak, soak
 from .simulated import SITE, both_addresses
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ async def test_a_proxy_that_refuses_is_named(
     assert it.events == []
 
 
+@soak
 async def test_a_version_is_fetched_and_served_through_the_proxy(
     make_client: Callable[..., Recorded], simulator: Simulator, launch_options: dict[str, Any]
 ) -> None:

@@ -15,7 +15,7 @@ from wwauth.backup import cut_tails, take_snapshot, validate_profile
 from wwauth.errors import SessionInUse, SnapshotFailed
 
 from ..soak import live
-from ..soaking import most_in_soak
+from ..soaking import most_in_soak, soak
 
 pytestmark = pytest.mark.browser
 
@@ -109,6 +109,7 @@ async def test_the_check_sees_the_bad_tail_that_shows_only_at_the_second_opening
         assert wrong.startswith("opening 2: ")
 
 
+@soak
 async def test_another_file_system_takes_the_copy(tmp_path: Path, launch_options: dict[str, Any]) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:

@@ -16,7 +16,7 @@ from wwauth import Client, LocalAuth
 from wwauth.errors import WebVersionUnavailable
 from wwauth.web.web_version import WebVersion
 
-from ..soaking import most_in_soak
+from ..soaking import most_in_soak, soak
 from .simulated import both_addresses, crash_page
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ async def test_a_kept_document_is_served_in_place_of_the_live_one(
     assert [path.name for path in tmp_path.glob("*.html")] == [f"{KEPT}.html"]  # what was served is not recorded
 
 
+@soak
 async def test_a_page_that_replaces_a_crashed_one_is_served_the_same(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ async def test_a_version_that_is_not_there(
     assert await recorded(tmp_path / f"{LIVE}.html") == await live_document(simulator)
 
 
+@soak
 async def test_a_cache_that_cannot_be_written_keeps_nobody_from_logging_in(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -230,6 +232,7 @@ async def test_an_archive_that_has_it_not(
     assert caught.value.__context__ is None or caught.value.__suppress_context__  # Playwright's own has the whole address
 
 
+@soak
 async def test_two_clients_with_two_versions_side_by_side(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:

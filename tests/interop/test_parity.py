@@ -89,7 +89,7 @@ OPEN_END = {"logout_on_the_phone"}
 OTHERS = {"unlinked_while_away", "conflict_with_a_backup", "remote_restore", "logout_on_the_phone"}
 
 # Each is two browsers or more; the rest is played in the long tests.
-USUAL = ["qr", "pairing_code", "remote_restore", "logout", "logout_on_the_phone", "connection_lost"]
+USUAL = ["qr", "pairing_code", "remote_restore", "logout", "logout_on_the_phone"]
 
 
 @pytest.mark.parametrize("name", most_in_soak(SCENARIOS, usual=USUAL))

@@ -12,7 +12,7 @@ from wwauth.authstate.verify import verify
 from wwauth.errors import ConfigurationError, DecryptionFailed, StoreUnavailable
 
 from ..unit.authfolders import FIXTURES
-from .test_mongo import pytestmark  # noqa: F401 - what is ignored
+from .test_mongo import _collected, pytestmark  # noqa: F401 - a fixture, and what is ignored of the driver's
 
 KEY = RecordName("pre-key", "1")
 
