@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 import time
@@ -35,7 +36,7 @@ from wwauth.stores import FileSystemStore
 _holder._machine = lambda: "00000000"
 url, store, data_path, chromium, *args = sys.argv[1:]
 async def main():
-    strategy = RemoteAuth(store=FileSystemStore(store), client_id="one", data_path=data_path, lease_ttl_ms=3000)
+    strategy = RemoteAuth(store=FileSystemStore(store), client_id="one", data_path=data_path, lease_ttl_ms=6000)
     client = Client(
         auth_strategy=strategy, web_url=url, launch_options={"executable_path": chromium, "args": args}, handle_signals=False
     )
@@ -97,7 +98,7 @@ def freeze(program: asyncio.subprocess.Process, store: FileSystemStore) -> None:
 
 async def said(program: asyncio.subprocess.Process) -> str:
     assert program.stdout is not None
-    return (await asyncio.wait_for(program.stdout.readline(), 60)).decode().strip()
+    return (await asyncio.wait_for(program.stdout.readline(), 120)).decode().strip()
 
 
 def online(simulator: Simulator) -> list[dict[str, Any]]:
@@ -110,9 +111,11 @@ async def test_a_login_that_another_host_holds_is_refused(
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(_holder, "_machine", lambda: "00000000")
         holder = _holder.new_holder()
+    # A minute, each time that it is looked at the clock.
+    monkeypatch.setattr("wwauth.backup.lease.clock", itertools.count(step=60).__next__)
     async with store.lease(session="RemoteAuth-one", holder=holder, ttl=3600) as lease:
         with pytest.raises(SessionInUse, match=f"pid {os.getpid()}"):
-            await make_remote(lease_ttl_ms=1000).client.initialize()
+            await make_remote().client.initialize()
         await lease.renew()
     _holder.end(holder)
 

@@ -347,15 +347,17 @@ async def save_torn(store: FileSystemStore, folder: Path) -> int:
     return (await engine.save(folder / "torn")).generation
 
 
+@pytest.mark.timeout(300)
 async def test_what_the_page_finds_torn_is_followed_by_an_older_generation(
     make_remote: Callable[..., Recorded], simulator: Simulator, store: FileSystemStore, tmp_path: Path
 ) -> None:
-    simulator.configure(ratchet_interval=0.1)
     it = make_remote(backup_sync_interval_ms=600_000)
     await linked_and_saved(it, simulator)
     await simulator.phone.send_messages(5, 1_000)
     before = simulator.pages[-1]["index"]
+    simulator.configure(ratchet_interval=0.1)
     await simulator.wait_for(lambda: simulator.pages[-1]["index"] > before + 5, timeout=30)
+    simulator.configure(ratchet_interval=1)
     await it.client.destroy()
     torn = await save_torn(store, tmp_path)
     # All that is between the two, in the page's own time.

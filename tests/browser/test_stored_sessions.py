@@ -40,6 +40,7 @@ async def wwauth(*arguments: str, cwd: Path) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+@pytest.mark.timeout(300)
 async def test_a_login_is_saved_live_verified_deeply_moved_and_restored(
     make_client: Callable[..., Recorded], simulator: Simulator, tmp_path: Path
 ) -> None:

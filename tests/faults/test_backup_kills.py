@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="its workers are forked")
 
 
+@pytest.mark.timeout(300)
 def test_after_a_kill_the_newest_committed_generation_comes_back(tmp_path: Path) -> None:
     kills = Kills(tmp_path, seed=20)
     try:

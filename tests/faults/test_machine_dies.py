@@ -45,6 +45,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.timeout(300)
 async def test_the_login_survives_a_kill_at_any_moment(
     simulator: Simulator, tmp_path: Path, launch_options: dict[str, Any]
 ) -> None:

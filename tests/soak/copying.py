@@ -57,12 +57,7 @@ class Copies:
         else:
             await self._peer(source.profile, copy)
 
-    async def first(self, source: Source, copy: Path) -> None:
-        """Take a snapshot that has localStorage: Chromium writes it seconds late, which is not to be taken for torn."""
-        while not (await self._wwauth(source, copy, flush=True)).flushed:
-            await asyncio.to_thread(shutil.rmtree, copy)
-
-    async def _wwauth(self, source: Source, copy: Path, *, flush: bool) -> SnapshotReport:
+    async def _wwauth(self, source: Source, copy: Path, *, flush: bool) -> None:
         try:
             report = await take_snapshot(
                 source.profile,
@@ -77,7 +72,6 @@ class Copies:
         except SnapshotFailed as exc:
             raise CopyRefused(str(exc)) from exc
         self.reports.append(report)
-        return report
 
     async def _peer(self, profile: Path, copy: Path) -> None:
         assert self.peer is not None

@@ -141,7 +141,7 @@ class Run:
         try:
             async with live.writing(self._site, folder / "profile", self._options, load=part.load, seed=seed) as page:
                 source = Source(self._site, folder / "profile", page)
-                await copies.first(source, folder / "first")
+                await live.keep_local_storage(page, folder / "profile")
                 began, first = time.monotonic(), await live.written(page)
                 while rest:
                     await asyncio.sleep(self._moments.uniform(0, PAUSES[part.load]))
@@ -152,9 +152,8 @@ class Run:
                 self.speeds[part.load].append((await live.written(page) - first) / (time.monotonic() - began))
         except live.BrowserDied:
             self.browsers_died += 1
-        self.reports[part.load] += copies.reports[1:]
-        for name in ("profile", "first"):
-            await asyncio.to_thread(shutil.rmtree, folder / name, ignore_errors=True)
+        self.reports[part.load] += copies.reports
+        await asyncio.to_thread(shutil.rmtree, folder / "profile", ignore_errors=True)
         return taken, rest
 
     async def _take(self, copies: Copies, copy: Copy, source: Source) -> bool:
