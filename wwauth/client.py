@@ -157,8 +157,9 @@ class Client(EventEmitter):
         """
         Start the browser and the login: return when a code is on its way, or a kept login is being restored.
 
-        When the strategy's login is refused (`auth_failure`), or the device was unlinked meanwhile (`disconnected('LOGOUT')`),
-        it returns with the browser closed, as in whatsapp-web.js. When it raises, or is cancelled, the browser is closed.
+        When the strategy's login is refused (`auth_failure`), or the login ends meanwhile (`disconnected`, with 'LOGOUT' when
+        the device was unlinked), it returns with the browser closed, as in whatsapp-web.js. When it raises, or is cancelled,
+        the browser is closed.
 
         Raises:
             AuthTimeout: The page was not there, or told no login state, in time; `.phase` says which.
@@ -197,7 +198,11 @@ class Client(EventEmitter):
             await asyncio.shield(self._close(launch))
             if cancelled:
                 raise
-            raise (launch.failure or SessionClosed("the client was destroyed while it was initialized")) from None
+            if launch.failure is not None:
+                raise launch.failure from None
+            if launch.unwanted:
+                raise SessionClosed("the client was destroyed while it was initialized") from None
+            return  # the login has ended by itself, which `disconnected` tells
         except BaseException as exc:
             launch.failure = exc if isinstance(exc, Exception) else None
             await asyncio.shield(self._close(launch))

@@ -489,6 +489,25 @@ async def test_auth_failure(make_client: Callable[..., Recorded], *, restart: bo
         assert it.names == ["auth_failure"]
 
 
+class Unlinked(AuthStrategy):
+    """A strategy whose device is unlinked while it is asked."""
+
+    async def on_authentication_needed(self) -> AuthenticationNeeded:
+        assert self.client._launch is not None
+        self.client._launch.end("LOGOUT", logout=True)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_unlinked_while_it_is_initialized(make_client: Callable[..., Recorded]) -> None:
+    it = make_client(auth_strategy=Unlinked())
+    await it.client.initialize()
+    assert it.events == [("disconnected", "LOGOUT")]
+    with pytest.raises(SessionClosed) as caught:
+        await it.client.wait_for("ready")
+    assert caught.value.reason == "LOGOUT"
+
+
 class Broken(AuthStrategy):
     def __init__(self, hook: str) -> None:
         async def fail() -> None:
