@@ -45,8 +45,8 @@ bench: chromium tests/interop/node_modules
 
 soak: chromium tests/interop/node_modules
 	WWAUTH_SOAK=1 $(PYTHON) -m pytest tests/soak tests/faults tests/browser tests/interop tests/unit/test_backup_engine.py \
-		tests/unit/test_generations_walk.py tests/unit/test_hostile_mutations.py tests/stores/test_mirrored_walk.py tests/stores/test_sql_faults.py \
-		tests/stores/test_mongo_faults.py $(PYTEST_ARGS)
+		tests/unit/test_generations_walk.py tests/unit/test_hostile_mutations.py \
+		tests/stores/test_mirrored_walk.py tests/stores/test_sql_faults.py tests/stores/test_mongo_faults.py $(PYTEST_ARGS)
 
 chromium: $(INSTALLED)
 	@$(PYTHON) scripts/prepare.py chromium

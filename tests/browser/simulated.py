@@ -125,6 +125,14 @@ async def scan(simulator: Simulator) -> str:
     return device
 
 
+async def debugging_port(profile: Path) -> int:
+    """Wait until a browser with `--remote-debugging-port=0` has said which port it has chosen."""
+    told = profile / "DevToolsActivePort"
+    while not told.exists() or "\n" not in told.read_text():  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.02)
+    return int(told.read_text().partition("\n")[0])
+
+
 def family(pid: int | None) -> list[psutil.Process]:
     """Return a process and all that it has started; a browser's are in a session of their own."""
     process = psutil.Process(pid)

@@ -23,7 +23,7 @@ from wwauth.errors import AuthTimeout, BrowserClosed, ConfigurationError, Sessio
 from wwauth.web.processes import kill_tree
 
 from ..soaking import most_in_soak, soak
-from .simulated import crash_page
+from .simulated import crash_page, debugging_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -75,17 +75,9 @@ async def running_browser(profile: Path, launch_options: dict[str, Any]) -> Asyn
         session = await context.browser.new_browser_cdp_session()
         info = await session.send("SystemInfo.getProcessInfo")
         pid = next(process["id"] for process in info["processInfo"] if process["type"] == "browser")
-        yield Running(context, f"http://127.0.0.1:{await port_of(profile)}", pid)
+        yield Running(context, f"http://127.0.0.1:{await debugging_port(profile)}", pid)
         with contextlib.suppress(Exception):  # a test may have killed it
             await context.close()
-
-
-async def port_of(profile: Path) -> int:
-    """Wait until a browser has said which port it has chosen."""
-    told = profile / "DevToolsActivePort"
-    while not (told.exists() and (lines := told.read_text().splitlines())):  # noqa: ASYNC110 - a file tells nobody
-        await asyncio.sleep(0.02)
-    return int(lines[0])
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from wwauth.errors import AuthTimeout, StrategyError
 
 from ..soaking import soak
 from .conftest import EVENTS
+from .simulated import debugging_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,10 +255,7 @@ async def test_restarts_leak_no_listener(
     options = {**launch_options, "args": ["--remote-debugging-port=0"]}
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(tmp_path, **options)
-        told = tmp_path / "DevToolsActivePort"
-        while not told.exists() or "\n" not in told.read_text():  # noqa: ASYNC110 - a file tells nobody
-            await asyncio.sleep(0.02)
-        port = told.read_text().partition("\n")[0]
+        port = await debugging_port(tmp_path)
         it = make_client(cdp_url=f"http://127.0.0.1:{port}", launch_options={"headless": True}, handle_signals=True)
         before = listeners(it.client)
         assert set(before) == set(EVENTS)

@@ -188,13 +188,13 @@ MISTAKES: list[tuple[type[FolderAuth], str, str]] = [
     (GivesNoAnswer, LIFE, r"GivesNoAnswer\.on_authentication_needed\(\) returned NoneType: return an AuthenticationNeeded"),
 ]
 
-# Those whose clients only start are quick.
-QUICK = [each for each in MISTAKES if each[1] in {GIVEN_UP, FAILED_START, ONE}]
+# Those whose clients only start are quick; and what the peer does.
+USUAL = [each for each in MISTAKES if each[1] in {GIVEN_UP, FAILED_START, ONE} or each[0] is DeletesWhenTheConnectionIsLost]
 
 
 @pytest.mark.parametrize(
     ("kind", "test", "complaint"),
-    most_in_soak(MISTAKES, usual=[*QUICK, MISTAKES[5]]),
+    most_in_soak(MISTAKES, usual=USUAL),
 )
 async def test_a_mistake_is_found(kind: type[FolderAuth], test: str, complaint: str, tmp_path: Path) -> None:
     contract = StrategyContract()

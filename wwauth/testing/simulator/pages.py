@@ -336,10 +336,8 @@ class Page:
         if device is None:
             self.tell_logged_out()
             return
-        self._challenge = None
+        self.device, self._challenge = device, None
         self._hub.unlink(device)
-        if self.device is None:
-            self.tell_logged_out()  # the hub tells those that are logged in
 
     async def _on_exists(self, message: dict[str, Any]) -> None:
         self.send("exists", exists=any(device.number == message["number"] for device in self._hub.devices.values()))
