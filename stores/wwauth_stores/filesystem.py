@@ -216,10 +216,12 @@ class FileSystemStore(Store):
 
     def _look(self) -> bool:
         """Tell whether the folder is there; one that is there no longer raises `StoreUnavailable`."""
+        # What was known before this look: a first save in another thread may make the folder in the midst of it.
+        seen, was_mounted = self._seen, self._mounted
         try:
             self._folder.stat()
         except FileNotFoundError as error:
-            if self._seen or self._folder.is_symlink():
+            if seen or self._folder.is_symlink():
                 raise StoreUnavailable(
                     f"the folder {self._folder} is gone: mount it or bring it back, or make an empty one to begin anew"
                 ) from error
@@ -227,9 +229,9 @@ class FileSystemStore(Store):
                 raise StoreUnavailable(f"the folder {self._folder} is not there: mount it, or make it") from error
             return False
         mounted = os.path.ismount(self._folder)
-        if self._mounted and not mounted:
+        if was_mounted and not mounted:
             raise StoreUnavailable(f"nothing is mounted at {self._folder} any more: mount it again")
-        if not self._seen:
+        if not seen:
             self._sweep()
         self._seen, self._mounted = True, mounted
         return True

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -245,6 +246,35 @@ async def test_a_folder_without_permission_denies_and_never_says_no(store: FileS
         "list:StoreDenied",
     ]
     assert await _holds(store, archive)
+
+
+async def test_a_first_save_beside_another_takes_the_new_folder_for_no_loss(tmp_path: Path, archive: Path) -> None:
+    """Where one thread is paused between its look and what it makes of it, the other's folder is there: not gone."""
+    store = FileSystemStore(tmp_path / "new")
+    looking, made = threading.Event(), threading.Event()
+
+    class SlowPath(type(store.folder)):  # type: ignore[misc]
+        """A folder whose first answer is heard late."""
+
+        def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+            try:
+                info: os.stat_result = super().stat(follow_symlinks=follow_symlinks)
+            except FileNotFoundError:
+                if not looking.is_set():
+                    looking.set()
+                    made.wait()
+                raise
+            return info
+
+    store._folder = SlowPath(store.folder)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(store.save(session="one", path=archive))
+        await asyncio.to_thread(looking.wait)
+        try:
+            await store.save(session="two", path=archive)
+        finally:
+            made.set()
+    assert [info.session async for info in store.list_sessions()] == ["one", "two"]
 
 
 async def test_what_is_not_mounted_any_more_is_unavailable(small_disk: Path, archive: Path) -> None:
