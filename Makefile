@@ -5,8 +5,8 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 
-# What is tested is this checkout, not what a variable points at.
-unexport PYTHONPATH PYTHONHOME
+# What is tested is this checkout, not what a variable points at; the programs that tests start by the hundred are compiled once.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test servers check bench soak chromium clean
