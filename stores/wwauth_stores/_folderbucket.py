@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,15 +95,14 @@ class FolderBucket(Bucket):
         def scan(_: Stop) -> list[Object]:
             self._look()
             found: list[Object] = []
-            try:
-                with os.scandir(self._folder / folder) as entries:
-                    for entry in entries:
+            with suppress(FileNotFoundError), os.scandir(self._folder / folder) as entries:
+                for entry in entries:
+                    # One that goes meanwhile, as a writer's temporary file does, says nothing of those behind it.
+                    with suppress(FileNotFoundError):
                         if entry.is_file():
                             info = entry.stat()
                             modified = datetime.fromtimestamp(info.st_mtime, UTC)
                             found.append(Object(f"{folder}/{entry.name}", info.st_size, modified))
-            except FileNotFoundError:
-                pass
             return found
 
         return await self._run(doing, scan)

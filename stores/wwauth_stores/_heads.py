@@ -77,9 +77,14 @@ class Head:
     claim: Claim = field(default_factory=Claim)
     mark: str = ""
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The archives that are known to have been the session's, the newest one last."""
+        return self.last if self.archive is None else (*self.last, self.archive.key)
+
     def with_archive(self, archive: Archive | None) -> Head:
         """Return the head that commits an archive, or the deletion of the one that is there."""
-        last = self.last if self.archive is None else (*self.last, self.archive.key)[-_REMEMBERED:]
+        last = self.keys[-_REMEMBERED:]
         return replace(self, archive=archive, revision=self.revision + (archive is not None), last=last)
 
     def check(self, fence: int | None) -> None:

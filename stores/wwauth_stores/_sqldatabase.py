@@ -110,15 +110,15 @@ class Database:
         """Tell whether the tables are there; `create`: make them. Tables of an older version are brought up to date."""
         if not await self._find(doing, create=create):
             return False
-        if self._ready == self.flavor.identity:
-            return True
-        async with self._transaction(doing, write=False) as transaction:
-            version = await self._schema.version(transaction)
-        if version < self._schema.newest:
-            if not version and not create:
-                return False
-            await self.repeated(lambda: self._upgrade(doing))
-        self._ready = self.flavor.identity
+        # Once more where another task has found another file in its place meanwhile.
+        while self._ready != (identity := self.flavor.identity):
+            async with self._transaction(doing, write=False) as transaction:
+                version = await self._schema.version(transaction)
+            if version < self._schema.newest:
+                if not version and not create:
+                    return False
+                await self.repeated(lambda: self._upgrade(doing))
+            self._ready = identity
         return True
 
     async def _find(self, doing: str, *, create: bool) -> bool:
@@ -137,6 +137,7 @@ class Database:
                 await held.enter_async_context(self.flavor.writing(bulk=bulk))
             if bulk:
                 await held.enter_async_context(self._transfers)
+            identity, pool = self.flavor.identity, self._engine.pool
             connection = await self._begun(doing, write=write)
             try:
                 yield Transaction(connection, lambda: self._step(doing))
@@ -148,11 +149,12 @@ class Database:
                 sound = isinstance(error, WWAuthError) and not isinstance(error, StoreError)
                 if not sound:
                     self._ready = None
-                await _finished(self._end(connection, sound=sound))
+                await _finished(self._end(connection, sound=sound and pool is self._engine.pool))
                 raise
-            await _finished(self._end(connection, sound=True))
+            # Nobody closes one that goes back to a pool which was given up meanwhile.
+            await _finished(self._end(connection, sound=pool is self._engine.pool))
             if write:
-                self.flavor.check()
+                self.flavor.check(identity)
 
     async def _begun(self, doing: str, *, write: bool) -> AsyncConnection:
         """Take a connection and begin; one that died while it lay in the pool is no reason to fail."""

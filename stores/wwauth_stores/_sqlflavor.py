@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, LargeBinary, String, bindparam, func, literal
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.util import greenlet_spawn
 
 from wwauth.errors import ConfigurationError, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
@@ -54,8 +55,8 @@ class Flavor:
         """Tell whether there is a database at all; `create`: see to it that there is."""
         return True
 
-    def check(self) -> None:
-        """Look, after a commit, whether what was written is where a reader looks."""
+    def check(self, identity: object) -> None:
+        """Look, after a commit, whether what was written to the database of this identity is where a reader looks."""
 
     def writing(self, *, bulk: bool) -> AbstractAsyncContextManager[object]:  # noqa: ARG002 - for files
         """Return what a writer holds while it writes, before it asks the database for anything; `bulk`: an archive."""
@@ -126,12 +127,15 @@ class SQLite(Flavor):
         before = self._file.identity
         found = self._file.find(create=create)
         if before not in {None, self._file.identity}:
-            # The open connections are those to the file that was there before.
-            await self._engine.dispose()
+            # The open connections are those to the file that was there before. At once, without waiting for their end:
+            # another one who finds the new file meanwhile must not get one of them.
+            old = self._engine.pool
+            await self._engine.dispose(close=False)
+            await greenlet_spawn(old.dispose)
         return found
 
-    def check(self) -> None:
-        self._file.check()
+    def check(self, identity: object) -> None:
+        self._file.check_is(identity)
 
     def writing(self, *, bulk: bool) -> AbstractAsyncContextManager[object]:
         return writer_queue(self._file.path).turn(bulk=bulk)

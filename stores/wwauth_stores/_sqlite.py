@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from wwauth._disk import store_errors
-from wwauth._files import PRIVATE_DIR, PRIVATE_FILE
+from wwauth._files import PRIVATE_FILE, make_private_dir, sweep_temporaries, temporary_sibling
 from wwauth.errors import ConfigurationError, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ _KINDS: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_AUTH: StoreDenied,
     sqlite3.SQLITE_READONLY: StoreDenied,
 }
+
+# What a process that was killed while it made a database left is swept away after so many seconds.
+_STALE = 60
 
 # What SQLite needs beside a database to open it, in bytes.
 _LEAST_FREE = 64 * 1024
@@ -94,15 +97,11 @@ class DatabaseFile:
             StoreUnavailable: It was there and is gone: whoever has it open would write into nothing.
         """
         with store_errors(f"open {self.path}"):
-            if create and self.identity is None:
+            info = self._look()
+            if info is None and create:
                 self._make()
-            try:
-                info = self.path.stat()
-            except FileNotFoundError as error:
-                if self.identity is not None or self.path.is_symlink():
-                    raise StoreUnavailable(
-                        f"the database {self.path} is gone: mount it or bring it back, or start anew to begin with an empty one"
-                    ) from error
+                info = self._look()
+            if info is None:
                 return False
             if stat.S_ISDIR(info.st_mode):
                 raise ConfigurationError(f"invalid SQLite database {self.path}: it is a folder; name a file in it")
@@ -112,11 +111,12 @@ class DatabaseFile:
                 self.identity = identity
             return True
 
-    def check(self) -> None:
-        """Raise `StoreUnavailable` when what was found is there no longer: what was written went with it."""
-        before = self.identity
-        self.find(create=False)
-        if self.identity != before:
+    def check_is(self, identity: object) -> None:
+        """Raise `StoreUnavailable` when the file of this identity is there no longer: what was written went with it."""
+        # Not found anew by this: whoever finds another file has yet to close the connections to the one before.
+        with store_errors(f"open {self.path}"):
+            info = self._look()
+        if info is None or (info.st_dev, info.st_ino) != identity:
             raise StoreUnavailable(f"the database {self.path} was replaced while it was written: save once more")
 
     def meaning(self, error: BaseException) -> type[StoreError] | None:
@@ -136,12 +136,42 @@ class DatabaseFile:
             return shutil.disk_usage(self.path.parent).free < _LEAST_FREE
         return False
 
+    def _look(self) -> os.stat_result | None:
+        """Return the file's own data, None where it never was."""
+        try:
+            return self.path.stat()
+        except FileNotFoundError as error:
+            if self.identity is not None or self.path.is_symlink():
+                raise StoreUnavailable(
+                    f"the database {self.path} is gone: mount it or bring it back, or start anew to begin with an empty one"
+                ) from error
+            return None
+
     def _make(self) -> None:
+        """Make the file, which has its name from the moment on at which it is a database: another user may look meanwhile."""
         folder = self.path.parent
-        if not folder.exists():
-            folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+        if not folder.is_dir():
+            make_private_dir(folder)
+        sweep_temporaries(folder, name=self.path.name, older_than=_STALE)
+        temporary = temporary_sibling(self.path)
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+        try:
+            connection = sqlite3.connect(temporary, isolation_level=None)
+            try:
+                # A crash leaves one file, no journal beside it; and a file of that name is no database yet.
+                connection.execute("PRAGMA journal_mode = MEMORY")
+                self._fill(connection)
+            finally:
+                connection.close()
+            with suppress(FileExistsError):
+                _link(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _fill(self, connection: sqlite3.Connection) -> None:
+        """Write the first page; the first commit flushes it to the disk."""
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA user_version = 0")
 
     def _close_to_others(self) -> None:
         # SQLite gives what it makes beside a database the database's own mode.
@@ -153,3 +183,16 @@ class DatabaseFile:
                 info = beside.stat()
                 if info.st_mode & 0o077 and info.st_uid == os.geteuid():
                     beside.chmod(PRIVATE_FILE)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file its name; `FileExistsError`: another process was quicker."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links, as phones have them for their cards.
+        if target.exists():
+            raise FileExistsError(target) from None
+        source.rename(target)

@@ -23,6 +23,7 @@ from ._local import CHUNK, check_prefix, open_source, read_source, write_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from io import FileIO
     from pathlib import Path
 
 __all__ = ["FileSystemStore"]
@@ -131,8 +132,7 @@ class FileSystemStore(Store):
 
         def copy(stop: Stop) -> None:
             with store_errors(reading):
-                # An open file stays what it was when a save puts another one under its name.
-                source = archive.open("rb", buffering=0) if self._find(archive) else None
+                source = self._open(archive)
             if source is None:
                 raise SessionNotFound(f"{self._folder} holds no session {session!r}")
             with source:
@@ -198,6 +198,16 @@ class FileSystemStore(Store):
     def _archive(self, session: str) -> Path:
         return self._folder / f"{check_session_name(session)}{_SUFFIX}"
 
+    def _open(self, archive: Path) -> FileIO | None:
+        if not self._find(archive):
+            return None
+        try:
+            # An open file stays what it was when a save puts another one under its name.
+            return archive.open("rb", buffering=0)
+        except FileNotFoundError:
+            self._look()  # as in `_find`: it was deleted since
+            return None
+
     def _find(self, archive: Path) -> bool:
         try:
             archive.stat()
@@ -207,12 +217,14 @@ class FileSystemStore(Store):
             return False
         self._look()
         other = same_but_for_case(archive.name, os.listdir(self._folder))  # noqa: PTH208 - the names alone
-        if other is not None:
-            raise ConfigurationError(
-                f"session {archive.stem!r} cannot be told from {other.removesuffix(_SUFFIX)!r} in {self._folder}: its "
-                f"file system ignores case, so use another name"
-            )
-        return True
+        if other is None:
+            return True
+        if not archive.exists():
+            return False  # where case counts, that is another session, and this one was deleted since
+        raise ConfigurationError(
+            f"session {archive.stem!r} cannot be told from {other.removesuffix(_SUFFIX)!r} in {self._folder}: its "
+            f"file system ignores case, so use another name"
+        )
 
     def _look(self) -> bool:
         """Tell whether the folder is there; one that is there no longer raises `StoreUnavailable`."""

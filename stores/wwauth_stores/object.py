@@ -146,8 +146,10 @@ class ObjectStore(DriverStore):
             raise StoreUnavailable(f"cannot {doing} in {self._place}: the archive did not arrive whole; try again")
         archive = Archive(key, size, sha256, kept.modified)
 
-        def commit(head: Head) -> Head:
+        def commit(head: Head) -> Head | None:
             head.check(fence)
+            if key in head.keys:
+                return None  # it was committed: the answer was lost, and somebody else has written since
             if max(time.time() - began[0], time.monotonic() - began[1]) > _LONGEST_SAVE:
                 raise StoreUnavailable(f"cannot {doing} in {self._place}: it took too long; save it again")
             return head.with_archive(archive)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wwauth.errors import StoreDenied, StoreFull, StoreUnavailable
+from wwauth.errors import SessionNotFound, StoreDenied, StoreFull, StoreUnavailable
 from wwauth.stores import FileSystemStore
 
 if TYPE_CHECKING:
@@ -275,6 +275,40 @@ async def test_a_first_save_beside_another_takes_the_new_folder_for_no_loss(tmp_
         finally:
             made.set()
     assert [info.session async for info in store.list_sessions()] == ["one", "two"]
+
+
+async def test_an_archive_that_is_deleted_while_it_is_opened_is_not_there(tmp_path: Path, archive: Path) -> None:
+    store = FileSystemStore(tmp_path / "backups")
+    await store.save(session="one", path=archive)
+
+    class Deleted(type(store.folder)):  # type: ignore[misc]
+        """A file that somebody deletes between the look at it and its opening."""
+
+        def open(self, *arguments: Any, **options: Any) -> Any:
+            self.unlink()
+            return super().open(*arguments, **options)
+
+    store._folder = Deleted(store.folder)
+    with pytest.raises(SessionNotFound):
+        await store.extract(session="one", path=tmp_path / "out.zip")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file systems ignore case")
+async def test_an_archive_that_is_deleted_while_it_is_found_is_none_of_another_case(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileSystemStore(tmp_path / "backups")
+    for name in ("one", "One"):
+        await store.save(session=name, path=archive)
+
+    def listdir(folder: Path) -> list[str]:
+        (folder / "one.zip").unlink(missing_ok=True)
+        return listed(folder)
+
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert await store.session_exists(session="one") is False
+    assert await store.session_exists(session="One") is True
 
 
 async def test_what_is_not_mounted_any_more_is_unavailable(small_disk: Path, archive: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import random
 import stat
 import sys
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -437,6 +438,47 @@ async def test_a_folder_that_is_gone_is_not_taken_for_an_empty_one(tmp_path: Pat
     (tmp_path / "bucket").rename(tmp_path / "elsewhere")
     assert await every_verb(store, archive) == [StoreUnavailable] * 6
     assert not (tmp_path / "bucket").exists(), "it was made anew"
+
+
+async def test_a_file_that_goes_meanwhile_hides_no_other_from_a_listing(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head that is being replaced has a temporary file beside it, which may be gone when it is its turn."""
+    async with ObjectStore.from_url(f"file://{tmp_path}/bucket") as store:
+        for name in ("one", "two"):
+            await store.save(session=name, path=archive)
+        heads = tmp_path / "bucket" / "sessions"
+
+        @contextmanager
+        def scandir(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+            (heads / ".one.json.tmp").touch()
+            entries = sorted(listed(folder), key=lambda entry: entry.name)
+            (heads / ".one.json.tmp").unlink()
+            yield iter(entries)
+
+        listed = os.scandir
+        monkeypatch.setattr(os, "scandir", scandir)
+        assert [info.session async for info in store.list_sessions()] == ["one", "two"]
+
+
+async def test_a_commit_of_which_the_answer_was_lost_is_not_done_once_more(memory: Any, archive: Path, tmp_path: Path) -> None:
+    """A driver that has asked twice hears that somebody was faster, which was itself; and by then somebody else has come."""
+    store, other = ObjectStore(memory), ObjectStore(memory)
+    later = write(tmp_path / "later.zip", seed=2)
+    replace = store._bucket.replace
+
+    async def unheard(*arguments: Any) -> bool:
+        assert await replace(*arguments)
+        monkeypatch.undo()
+        await other.save(session="one", path=later)
+        return False
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(store._bucket, "replace", unheard)
+        await store.save(session="one", path=archive)
+    await store.extract(session="one", path=tmp_path / "out.zip")
+    assert (tmp_path / "out.zip").read_bytes() == later.read_bytes()
+    assert [info.revision async for info in store.list_sessions()] == [2]
 
 
 async def test_a_writer_killed_in_the_middle_leaves_the_old_archive(tmp_path: Path, archive: Path, endless: Path) -> None:

@@ -14,12 +14,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from wwauth.abc import CREDS
 from wwauth.errors import ConfigurationError, MissingDependency, SessionCorrupted, StoreError, StoreUnavailable
 from wwauth.stores import SQLStore, open_store
 from wwauth.testing.store_contract import StoreContract
+from wwauth_stores.authstate.sqlite import SQLiteAuthStateStore
 
 from .sql_writers import under_way
 
@@ -206,6 +208,94 @@ async def test_another_file_in_its_place_is_used(store: SQLStore, file: Path, ar
     assert [info.session async for info in store.list_sessions()] == ["two"]
     await store.save(session="three", path=archive)
     assert [info.session async for info in store.list_sessions()] == ["three", "two"]
+
+
+async def _replaced(file: Path, archive: Path) -> None:
+    """Put another database, which holds "two", in the place of the one that a store has open."""
+    other = file.with_name("other.db")
+    async with SQLStore.from_url(f"sqlite:///{other}") as another:
+        await another.save(session="two", path=archive)
+    for left in file.parent.glob("wwauth.db-*"):
+        left.unlink()
+    other.replace(file)
+
+
+async def test_closing_beside_a_call_leaves_no_connection(store: SQLStore, archive: Path) -> None:
+    """A connection that is in use when the store is closed ends with its call."""
+
+    async def write() -> None:
+        async with store._database.writing("save") as transaction:
+            await store.close()
+            await transaction.run(text("SELECT 1"))
+
+    await store.save(session="one", path=archive)
+    with pytest.raises(ConfigurationError, match="was closed"):
+        await write()
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)  # it may be about to end
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["found by another call", "found by the save"])
+async def test_a_save_into_a_file_that_was_replaced_is_none(
+    store: SQLStore, file: Path, archive: Path, *, beside: bool
+) -> None:
+    """What went with the file that was open is not acknowledged, whoever finds the other one, nor is what follows."""
+    await store.save(session="one", path=archive)
+    with pytest.raises(StoreUnavailable, match="was replaced"):
+        async with store._database.writing("save"):
+            await _replaced(file, archive)
+            if beside:
+                await asyncio.create_task(store.session_exists(session="two"))
+    await store.save(session="three", path=archive)
+    async with SQLStore.from_url(f"sqlite:///{file}") as other:
+        assert [info.session async for info in other.list_sessions()] == ["three", "two"]
+
+
+async def test_no_call_gets_a_connection_to_the_file_before(store: SQLStore, file: Path, archive: Path) -> None:
+    """Of several calls the first finds another file; while it closes the connections, the others open new ones."""
+    used: list[object] = []
+    event.listen(store._engine.sync_engine, "checkout", lambda connection, *_: used.append(connection))
+    await store.save(session="one", path=archive)
+    await asyncio.gather(*(store.session_exists(session="one") for _ in range(3)))
+    await _replaced(file, archive)
+    before, used[:] = list(used), []
+    await asyncio.gather(*(store.session_exists(session="one") for _ in range(3)))
+    assert used
+    assert not [connection for connection in used if any(connection is one for one in before)]
+
+
+async def test_a_file_is_not_taken_for_one_that_was_looked_at(store: SQLStore, file: Path, archive: Path) -> None:
+    """A file that another call finds while one looks at the tables of the file before is looked at by itself."""
+    schema = store._database._schema
+
+    class Slow:
+        newest = schema.newest
+
+        async def version(self, transaction: Any) -> int:
+            found = await schema.version(transaction)
+            store._database._schema = schema
+            for left in file.parent.glob("wwauth.db*"):
+                left.unlink()
+            file.touch()
+            await asyncio.create_task(store._database._find("look", create=False))
+            return found
+
+    await store.save(session="one", path=archive)
+    store._database._ready = None
+    store._database._schema = Slow()  # type: ignore[assignment]
+    assert await store.session_exists(session="one") is False
+
+
+async def test_a_file_that_a_first_save_is_about_to_fill_is_a_database(store: SQLStore, file: Path, archive: Path) -> None:
+    """Auth states in the same file, to which one without a byte is damaged, may look at it before it has tables."""
+    async with SQLiteAuthStateStore(file) as states:
+        assert await store._database.flavor.find(create=True)
+        await states.write(session="one", changes={CREDS: "{}"})
+        await store.save(session="one", path=archive)
+        assert await states.read(session="one", names=[CREDS]) == {CREDS: "{}"}
+    assert [path for path in file.parent.iterdir() if path.suffix == ".tmp"] == []
 
 
 async def test_a_relative_file_stays_where_it_was(tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from wwauth._disk import store_errors
-from wwauth._files import PRIVATE_FILE, make_private_dir, sweep_temporaries, sync_dir, temporary_sibling
+from wwauth._files import sync_dir
 from wwauth.errors import CredsCorrupted, SessionCorrupted, StoreError, StoreUnavailable, WWAuthError
 
 from .._driver import CURES
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-# What a process that was killed while it made a database left is swept away after so many seconds.
-_STALE = 60
 
 
 class AuthDatabaseFile(DatabaseFile):
@@ -43,11 +39,8 @@ class AuthDatabaseFile(DatabaseFile):
     def find(self, *, create: bool) -> bool:
         """Tell whether it is there; see `DatabaseFile.find`."""
         with self._lock, store_errors(f"open {self.path}"):
-            if not super().find(create=False):
-                if not create:
-                    return False
-                self._make()
-                super().find(create=False)
+            if not super().find(create=create):
+                return False
             if not self.path.stat().st_size:
                 raise CredsCorrupted(
                     f"the database {self.path} is an empty file: bring back a copy, or delete it if it never held anything"
@@ -73,39 +66,12 @@ class AuthDatabaseFile(DatabaseFile):
             )
 
     def _make(self) -> None:
-        folder = self.path.parent
-        if not folder.is_dir():
-            make_private_dir(folder)
-        sweep_temporaries(folder, name=self.path.name, older_than=_STALE)
-        temporary = temporary_sibling(self.path)
-        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
-        try:
-            connection = sqlite3.connect(temporary, isolation_level=None)
-            try:
-                # A crash leaves one file, no journal beside it; and a file of that name is no database yet.
-                connection.execute("PRAGMA journal_mode = MEMORY")
-                connection.execute("PRAGMA synchronous = FULL")
-                upgrade(connection)
-            finally:
-                connection.close()
-            with suppress(FileExistsError):
-                _link(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_dir(folder)
+        super()._make()
+        sync_dir(self.path.parent)
 
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file its name; `FileExistsError`: another process was quicker."""
-    try:
-        target.hardlink_to(source)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without links, as phones have them for their cards.
-        if target.exists():
-            raise FileExistsError(target) from None
-        source.rename(target)
+    def _fill(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA synchronous = FULL")
+        upgrade(connection)
 
 
 async def answered(work: Awaitable[_T], path: Path, doing: str, *, damaged: type[SessionCorrupted] = CredsCorrupted) -> _T:
