@@ -66,8 +66,8 @@ class PeerLayout:
             raise
         await bucket.publish(file, _filename(session), size, sha256, await self._now(bucket, session, doing), doing)
         try:
-            _, *older = await bucket.ids(_filename(session), doing)
-            await bucket.remove(older, doing)
+            # None at all, where somebody has deleted the session since.
+            await bucket.remove((await bucket.ids(_filename(session), doing))[1:], doing)
             await self._sweep(bucket, doing)
         except StoreError as error:
             _log.warning("session %s is saved, and what it replaces is not deleted yet: %s", session, error)

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import BufferJSON, use_mongo_auth_state
-from wwauth.errors import ConfigurationError, CredsCorrupted, LeaseLost, SessionInUse
+from wwauth.errors import ConfigurationError, CredsCorrupted, LeaseLost, SessionInUse, StoreUnavailable
 from wwauth.testing.auth_state_contract import AuthStateContract
 from wwauth_stores.authstate.mongo import MongoAuthStateStore, mongo_auth_state_store
 
@@ -282,6 +282,78 @@ async def test_a_write_that_was_noted_counts_and_is_applied_by_the_next_holder(s
             assert await everything(store) == expected
             await store.delete(session="one")
         assert await everything(store) == {}
+
+
+ONE, TWO = RecordName("session", "1"), RecordName("session", "2")
+
+
+async def test_a_read_beside_a_write_sees_all_of_it_or_nothing(
+    store: MongoAuthStateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read looks for a note before there is one, and then at the records when half of them are written."""
+    writes = store._writes
+    take_note, apply, not_applied = writes._take_note, writes._apply, writes.not_applied
+    taking, looked, half, rest = (asyncio.Event() for _ in range(4))
+
+    async def take_it_late(*arguments: Any) -> bool:
+        taking.set()
+        await looked.wait()
+        return await take_note(*arguments)
+
+    async def apply_in_halves(changes: Any, session: Any = None) -> None:
+        await apply(changes[:1], session)
+        half.set()
+        await rest.wait()
+        await apply(changes[1:], session)
+
+    async def look_early(*arguments: Any, **options: Any) -> Any:
+        noted = await not_applied(*arguments, **options)
+        looked.set()
+        await half.wait()
+        return noted
+
+    async with store.hold(session="one"):
+        await store.write(session="one", changes={ONE: "old", TWO: "old"})
+        for name, slow in (("_take_note", take_it_late), ("_apply", apply_in_halves), ("not_applied", look_early)):
+            monkeypatch.setattr(writes, name, slow)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(store.write(session="one", changes={ONE: "new", TWO: "new"}))
+            await taking.wait()
+            assert await store.read(session="one", names=[ONE, TWO]) == {ONE: "new", TWO: "new"}
+            rest.set()
+
+
+async def test_a_write_that_broke_off_beside_another_is_not_done_over_a_later_one(
+    store: MongoAuthStateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a write has noted and not applied stays known when the one before it, which is under way as well, ends."""
+    writes, take_note = store._writes, store._writes._take_note
+    notes: list[Any] = []
+    first_is_done = asyncio.Event()
+
+    async def take_one_by_one(*arguments: Any) -> bool:
+        notes.append(arguments)
+        if len(notes) == 2:
+            await first_is_done.wait()
+        return await take_note(*arguments)
+
+    async def fail(*_: Any) -> None:
+        raise StoreUnavailable("the server is away")
+
+    async with store.hold(session="one"):
+        with monkeypatch.context() as patched:
+            patched.setattr(writes, "_take_note", take_one_by_one)
+            first, second = (
+                asyncio.create_task(store.write(session="one", changes={ONE: text, TWO: text})) for text in ("1", "2")
+            )
+            await first
+            patched.setattr(writes, "_finish", fail)
+            first_is_done.set()
+            with pytest.raises(StoreUnavailable):
+                await second
+        await store.write(session="one", changes={ONE: "3"})
+    async with store.hold(session="one"):
+        assert await store.read(session="one", names=[ONE, TWO]) == {ONE: "3", TWO: "2"}
 
 
 async def test_a_write_larger_than_a_document_is_one_write(store: MongoAuthStateStore) -> None:

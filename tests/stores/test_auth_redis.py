@@ -15,8 +15,9 @@ from redis.asyncio import RedisCluster as ClusterClient
 
 from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import use_auth_state, use_redis_auth_state
-from wwauth.errors import ConfigurationError, CredsCorrupted, LeaseLost, SessionInUse, StoreFull
+from wwauth.errors import ConfigurationError, CredsCorrupted, LeaseLost, SessionInUse, StoreFull, StoreUnavailable
 from wwauth.testing.auth_state_contract import AuthStateContract
+from wwauth_stores.authstate import redis as redis_store
 from wwauth_stores.authstate.redis import RedisAuthStateStore, RedisLayout, redis_auth_state_store
 
 from ..servers.fixtures import server_fixture
@@ -185,6 +186,21 @@ async def test_a_server_that_keeps_nothing_is_warned_of_once(
             await store.write(session="one", changes={CREDS: "{}"})
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert ["writes nothing to a disk" in warning for warning in warnings] == [True]
+
+
+async def test_a_look_at_the_settings_that_failed_is_done_once_more(
+    forgetful_redis: ForgetfulRedis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> list[str]:
+        raise ConnectionError
+
+    async with redis_auth_state_store(forgetful_redis.url("looked")) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(redis_store, "doubts", fail)
+            with pytest.raises(StoreUnavailable):
+                await store.write(session="one", changes={KEY: "1"})
+        await store.write(session="one", changes={KEY: "1"})
+    assert "writes nothing to a disk" in caplog.text
 
 
 # Holds

@@ -406,6 +406,23 @@ async def test_of_the_peers_revisions_the_newest_counts_and_a_save_leaves_one(
     assert await store.session_exists(session="one") is False
 
 
+async def test_a_save_in_the_peers_layout_beside_a_deletion_is_done(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive is there for a moment, and is gone when the save looks for older ones."""
+    store = MongoStore(client, layout="wwebjs-mongo")
+    bucket = store._layout._bucket("one")  # type: ignore[union-attr]
+    publish = bucket.publish
+
+    async def published(*arguments: Any) -> None:
+        await publish(*arguments)
+        await store.delete(session="one")
+
+    monkeypatch.setattr(bucket, "publish", published)
+    await store.save(session="one", path=made(tmp_path)[0])
+    assert await store.session_exists(session="one") is False
+
+
 async def test_what_crashed_in_the_peers_layout_is_deleted_after_the_grace(client: Any, database: Any, tmp_path: Path) -> None:
     store = MongoStore(client, layout="wwebjs-mongo")
     chunks = database["whatsapp-one.chunks"]

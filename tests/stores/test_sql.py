@@ -238,16 +238,20 @@ async def test_closing_beside_a_call_leaves_no_connection(store: SQLStore, archi
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["found by another call", "found by the save"])
-async def test_a_save_into_a_file_that_was_replaced_is_none(
+async def test_what_is_written_to_a_file_that_was_replaced_is_not_saved(
     store: SQLStore, file: Path, archive: Path, *, beside: bool
 ) -> None:
-    """What went with the file that was open is not acknowledged, whoever finds the other one, nor is what follows."""
-    await store.save(session="one", path=archive)
-    with pytest.raises(StoreUnavailable, match="was replaced"):
+    """It went with that file, whoever found the other one; and what follows goes into the other one."""
+
+    async def write() -> None:
         async with store._database.writing("save"):
             await _replaced(file, archive)
             if beside:
                 await asyncio.create_task(store.session_exists(session="two"))
+
+    await store.save(session="one", path=archive)
+    with pytest.raises(StoreUnavailable, match="was replaced"):
+        await write()
     await store.save(session="three", path=archive)
     async with SQLStore.from_url(f"sqlite:///{file}") as other:
         assert [info.session async for info in other.list_sessions()] == ["three", "two"]

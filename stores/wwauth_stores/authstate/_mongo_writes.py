@@ -207,11 +207,13 @@ class Writes(MongoLeases):
             for name, part in zip(_part_names(owner, note), parts, strict=True):
                 async with self._step(doing):
                     await self._leases.insert_one({"_id": name, "changes": part})
-        self._begun[owner] = self.begun(owner) + 1
-        self._unfinished.add(owner)
-        while not await self._take_note(owner, fence, doing, note):
-            await self.replay(owner, doing)
-        await self._finish(owner, note, doing)
+        # One at a time: when it has ended, what is unfinished is none of another one's.
+        async with self._turns.setdefault(owner, asyncio.Lock()):
+            self._unfinished.add(owner)
+            while not await self._take_note(owner, fence, doing, note):
+                await self.replay(owner, doing)
+            await self._finish(owner, note, doing)
+            self._unfinished.discard(owner)
 
     async def _take_note(self, owner: str, fence: int | None, doing: str, note: dict[str, Any]) -> bool:
         """Write a note down, which is what decides; False: there is another one, to be applied first."""
@@ -240,6 +242,8 @@ class Writes(MongoLeases):
 
     async def _finish(self, owner: str, note: dict[str, Any], doing: str) -> None:
         """Apply what is noted, and then remove the note; to do it twice is as good as once."""
+        # Not before the note is there: who reads from now on sees that, or all of it.
+        self._begun[owner] = self.begun(owner) + 1
         async with self._step(doing):
             if "range" in note:
                 await self._collection.delete_many(dict(note["range"]))
@@ -253,7 +257,6 @@ class Writes(MongoLeases):
                     await self._apply(part["changes"])
         async with self._step(doing):
             await self._leases.update_one({"_id": owner, "noted.token": note["token"]}, {"$unset": {"noted": ""}})
-            self._unfinished.discard(owner)
             if names:
                 await self._leases.delete_many({"_id": {"$in": names}})
 

@@ -272,11 +272,12 @@ class RedisAuthStateStore(DriverBase, AuthStateStore):
         """Warn, once, when the server may lose logins; one that may not be asked is not doubted."""
         if self._settings_known:
             return
-        self._settings_known = True
         async with self._step(doing):
             warnings = await doubts(self._client)
-        for warning in warnings:
-            _log.warning(warning, self._place)
+        if not self._settings_known:
+            self._settings_known = True
+            for warning in warnings:
+                _log.warning(warning, self._place)
 
     async def _close_client(self) -> None:
         if self._shared is not None:
