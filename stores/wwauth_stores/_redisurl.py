@@ -58,12 +58,26 @@ def open_client(url: str, **options: Any) -> Any:
     from redis.asyncio.retry import Retry  # noqa: PLC0415 - as above
     from redis.backoff import NoBackoff  # noqa: PLC0415 - as above
 
+    class Pool(BlockingConnectionPool):
+        """Connections that end with their client; for a command that is under way then, redis-py opens another one."""
+
+        ended = False
+
+        async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's own
+            self.ended = self.ended or inuse_connections
+            await super().disconnect(inuse_connections)
+
+        async def release(self, connection: Any) -> None:
+            await super().release(connection)
+            if self.ended:
+                await connection.disconnect()
+
     # For a connection that has gone stale; a RetryingStore does more. Each command may be done twice.
     once_more = Retry(NoBackoff(), 1)
     problem = None
     try:
         # Redis.from_url() has a pool that refuses what comes while all connections are in use.
-        pool = BlockingConnectionPool.from_url(url, **{"retry": once_more, **options})
+        pool = Pool.from_url(url, **{"retry": once_more, **options})
         pool.connection_class(**pool.connection_kwargs)  # is every option known?
         client = Redis.from_pool(pool)
     except (TypeError, ValueError) as error:

@@ -411,7 +411,8 @@ async def test_a_save_in_the_peers_layout_beside_a_deletion_is_done(
 ) -> None:
     """The archive is there for a moment, and is gone when the save looks for older ones."""
     store = MongoStore(client, layout="wwebjs-mongo")
-    bucket = store._layout._bucket("one")  # type: ignore[union-attr]
+    layout: Any = store._layout
+    bucket = layout._bucket("one")
     publish = bucket.publish
 
     async def published(*arguments: Any) -> None:

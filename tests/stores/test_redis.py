@@ -132,6 +132,28 @@ async def test_a_borrowed_client_is_not_closed_and_an_owned_one_is(redis: Redis,
         await asyncio.sleep(0.01)
 
 
+async def test_closing_beside_a_call_leaves_no_connection(redis: Redis, client: Any, url: str) -> None:
+    """The driver asks once more, over a new connection, what was under way; that ends with its call."""
+    await client.ping()
+    before = redis.clients()
+    key = secrets.token_hex(4)
+
+    async def wait_for_the_server() -> None:
+        while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0)
+
+    async with RedisStore.from_url(url) as own:
+        asked = asyncio.create_task(own._client.blpop([key], 0))
+        await wait_for_the_server()
+    await wait_for_the_server()
+    await client.rpush(key, "answer", "another")
+    await asked
+    await client.delete(key)
+    async with asyncio.timeout(60):
+        while redis.clients() > before:  # noqa: ASYNC110 - the server sees it in its own time
+            await asyncio.sleep(0.01)
+
+
 async def test_what_a_save_replaces_stays_for_its_readers_and_ends_by_itself(
     store: RedisStore, client: Any, prefix: str, archive: Path
 ) -> None:
