@@ -33,6 +33,7 @@ class GroupCommit(Generic[_T]):
         self._waiting.append(entry)
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
+            self._task.add_done_callback(self._never_began)
         try:
             await asyncio.shield(done)
         except asyncio.CancelledError:
@@ -57,8 +58,16 @@ class GroupCommit(Generic[_T]):
                     for _, done in batch:
                         done.set_result(None)
         finally:
-            self._task = None
-            # Cancelled with all tasks, at the end of asyncio.run() for one: whoever waits would do so for ever.
-            for _, done in batch + self._waiting:
-                done.cancel()
-            self._waiting = []
+            self._give_up(batch)
+
+    def _never_began(self, task: asyncio.Task[None]) -> None:
+        """See to the end of a task that was cancelled before its first step: nothing of it has run."""
+        if self._task is task:
+            self._give_up([])
+
+    def _give_up(self, batch: list[tuple[_T, asyncio.Future[None]]]) -> None:
+        self._task = None
+        # Cancelled with all tasks, at the end of asyncio.run() for one: whoever waits would do so for ever.
+        for _, done in batch + self._waiting:
+            done.cancel()
+        self._waiting = []
