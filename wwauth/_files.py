@@ -159,18 +159,21 @@ def remove_tree(path: Path, *, max_retries: int = 4) -> None:
     Raises:
         OSError: It could not be deleted.
     """
-    for attempt in range(max_retries + 1):
+    attempt = 0
+    while True:
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
         except (FileNotFoundError, NotADirectoryError):
+            # What is there still is less each time: somebody else deletes it, too.
             if not path.exists():
                 return
         except OSError:
-            if attempt == max_retries:
+            attempt += 1
+            if attempt > max_retries:
                 raise
-            time.sleep(0.1 * (attempt + 1))
+            time.sleep(0.1 * attempt)
         else:
             return

@@ -131,6 +131,23 @@ def test_remove_tree_raises_when_it_cannot(tmp_path: Path, monkeypatch: pytest.M
         remove_tree(tmp_path, max_retries=0)
 
 
+def test_remove_tree_goes_on_where_somebody_else_deletes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(20):
+        (folder / str(number)).write_bytes(b"x")
+
+    def unlink_late(path: str, *, dir_fd: int | None = None) -> None:
+        # Each file is somebody else's to delete, a moment before.
+        unlink(path, dir_fd=dir_fd)
+        unlink(path, dir_fd=dir_fd)
+
+    unlink = os.unlink
+    monkeypatch.setattr("wwauth._files.shutil.os.unlink", unlink_late)
+    remove_tree(folder)
+    assert not folder.exists()
+
+
 def test_remove_tree_takes_what_lies_below_a_file_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     remove_tree(tmp_path / "file" / "below", max_retries=0)
