@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wwauth._files import replacing
+from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import BufferJSON, FolderAuthStateStore, open_auth_state_store, use_auth_state, use_multi_file_auth_state
 from wwauth.authstate import _journal as journal_module
 from wwauth.authstate.names import KNOWN_TYPES
@@ -442,10 +445,42 @@ async def test_without_a_hold_a_store_takes_it_for_each_write(tmp_path: Path) ->
     await state.close()
     store = FolderAuthStateStore(tmp_path / "auth")
     assert [name async for name in store.list_sessions()] == ["auth"]
-    await asyncio.gather(*(store.write(session="auth", changes={}) for _ in range(1)))
+    # Side by side, too: one call's hold neither refuses the others nor carries them.
+    writes = [{RecordName("session", str(number)): "{}"} for number in range(4)]
+    await asyncio.gather(*(store.write(session="auth", changes=changes) for changes in writes))
     records = {name async for name, _ in store.records(session="auth")}
-    assert {name.type for name in records} == {"creds"}
+    assert records == {CREDS, *(name for changes in writes for name in changes)}
     assert json.loads((tmp_path / "auth" / "creds.json").read_text())["registered"] is False
+    async with store.hold(session="auth"):
+        with pytest.raises(SessionInUse):
+            await FolderAuthStateStore(tmp_path / "auth").write(session="auth", changes={})
+    await asyncio.gather(*(store.delete(session="auth") for _ in range(3)))
+    assert not (tmp_path / "auth").exists()
+
+
+async def test_what_a_neighbour_writes_and_deletes_meanwhile_keeps_no_state_from_opening(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup writes its note beside the files, and Baileys deletes its keys, also while the folder is opened."""
+    folder = copy("01-fresh")
+    note = folder / ".wwauth-backup-12345678.json"
+    leaving = folder / "pre-key-77.json"
+    leaving.write_text("{}")
+    leaving.chmod(0o644)
+
+    def scandir(path: Any) -> Any:
+        entries = list(os_scandir(path))
+        leaving.unlink(missing_ok=True)
+        return contextlib.nullcontext(entries)
+
+    os_scandir = os.scandir
+    with replacing(note) as temporary:
+        temporary.write_text("{}")
+        with monkeypatch.context() as patch:
+            patch.setattr("wwauth.authstate.folder.os.scandir", scandir)
+            state, _ = await use_multi_file_auth_state(folder)
+        await state.close()
+    assert note.read_text() == "{}"
 
 
 async def test_an_opening_that_is_cancelled_holds_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -120,6 +121,8 @@ class FolderAuthStateStore(AuthStateStore):
         self._unapplied = False
         self._deleted = False
         self._commits = GroupCommit(self._commit_all)
+        # Calls that come without a hold take one for themselves, one after the other.
+        self._passing = asyncio.Lock()
         # Threads read and write: a reader sees all files of a batch, or none.
         self._files = threading.Lock()
 
@@ -133,11 +136,8 @@ class FolderAuthStateStore(AuthStateStore):
 
     async def write(self, *, session: str, changes: Mapping[RecordName, str | None]) -> None:
         """Replace files, and delete those whose new text is None; what other calls write meanwhile shares one flush."""
-        if self._journal is None:
-            async with self.hold(session=session):
-                await self.write(session=session, changes=changes)
-            return
-        await self._commits.add({file_name(name): text for name, text in changes.items()})
+        async with self._held(session):
+            await self._commits.add({file_name(name): text for name, text in changes.items()})
 
     async def records(
         self,
@@ -157,11 +157,8 @@ class FolderAuthStateStore(AuthStateStore):
         """Delete the login's files, and the folder when nothing else is in it; a crash in between is finished later."""
         if not self._folder.exists():
             return
-        if self._journal is None:
-            async with self.hold(session=session):
-                await self.delete(session=session)
-            return
-        await self._in_thread("delete the login in", self._log_out)
+        async with self._held(session):
+            await self._in_thread("delete the login in", self._log_out)
 
     async def list_sessions(self) -> AsyncIterator[str]:
         """Give the folder's own name, when it holds a login."""
@@ -208,6 +205,18 @@ class FolderAuthStateStore(AuthStateStore):
         async with self.hold(session=""):
             await self._in_thread("recover", self._recover)
 
+    @asynccontextmanager
+    async def _held(self, session: str) -> AsyncIterator[None]:
+        """Have the folder for one call, by the hold that somebody has for longer, or by one that ends with the call."""
+        if self._journal is not None and not self._passing.locked():
+            yield
+            return
+        # What is held now may be another call's, and given back before this one is done.
+        async with self._passing, contextlib.AsyncExitStack() as stack:
+            if self._journal is None:
+                await stack.enter_async_context(self.hold(session=session))
+            yield
+
     async def _commit_all(self, batches: list[dict[str, str | None]]) -> None:
         def commit() -> None:
             files: dict[str, bytes | None] = {}
@@ -237,7 +246,9 @@ class FolderAuthStateStore(AuthStateStore):
             if self._was_logged_out():
                 self._log_out()
             self._close_to_others()
-            sweep_temporaries(self._folder)
+            # And not all there are: a backup may be writing its note.
+            for name in ("[!.]*", f".{LOCK}.holder", _LOGGED_OUT):
+                sweep_temporaries(self._folder, name=name)
             mended = self._journal.open()
             if mended:
                 _log.warning("%s: made good %d files that a crash had prevented", self._folder, len(mended))
@@ -281,9 +292,11 @@ class FolderAuthStateStore(AuthStateStore):
                 # A program of its owner's, in a folder that is not for the login alone, is none of our business.
                 if ".json" not in entry.name and not entry.name.startswith(".wwauth"):
                     continue
-                info = entry.stat(follow_symlinks=False)
-                if entry.is_file(follow_symlinks=False) and info.st_mode & 0o077 and info.st_uid == os.geteuid():
-                    os.chmod(entry.path, PRIVATE_FILE)  # noqa: PTH101 - there are thousands
+                # Gone since: a backup's note has got its name, or Baileys has used a key up.
+                with contextlib.suppress(FileNotFoundError):
+                    info = entry.stat(follow_symlinks=False)
+                    if entry.is_file(follow_symlinks=False) and info.st_mode & 0o077 and info.st_uid == os.geteuid():
+                        os.chmod(entry.path, PRIVATE_FILE)  # noqa: PTH101 - there are thousands
 
     def _names(self, type_: str | None) -> list[RecordName]:
         try:
