@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wwauth.abc import RecordName
+from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import (
     AuthenticationState,
+    BufferJSON,
     MemoryAuthStateStore,
     add_transaction_capability,
     make_cacheable_signal_key_store,
@@ -70,6 +71,10 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def stored_creds(store: Watched, key: str) -> Any:
+    return BufferJSON.loads((await store.read(session="default", names=[CREDS]))[CREDS])[key]
+
+
 async def test_a_transaction_reads_once_and_writes_once(state: AuthenticationState, store: Watched) -> None:
     async with state.keys.transaction("k"):
         assert state.keys.is_in_transaction()
@@ -103,6 +108,80 @@ async def test_a_nested_transaction_that_fails_takes_its_own_changes_back(state:
         assert state.creds["nextPreKeyId"] == 1
     assert store.writes == [["1"]]
     assert await state.keys.get("session", ["1", "2"]) == {"1": {"a": 1}}
+
+
+async def test_a_nested_transaction_that_fails_takes_nothing_of_its_neighbours_back(
+    state: AuthenticationState, store: Watched
+) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def failing() -> None:
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - as above
+            async with state.keys.transaction("inner"):
+                await state.keys.set({"session": {"1": {"by": "inner"}, "2": {"by": "inner"}}})
+                state.creds["nextPreKeyId"] = 5
+                await state.save_creds()
+                async with state.keys.transaction("innermost"):
+                    await state.keys.set({"session": {"3": {"by": "innermost"}}})
+                begun.set()
+                await go.wait()
+                raise ZeroDivisionError
+
+    async def neighbour() -> None:
+        await begun.wait()
+        async with state.keys.transaction("another"):
+            await state.keys.set({"session": {"2": {"by": "another"}, "4": {"by": "another"}}})
+            state.creds["accountSyncCounter"] = 7
+            await state.save_creds()
+        go.set()
+
+    async with state.keys.transaction("outer"):
+        await state.keys.set({"session": {"1": {"by": "outer"}}})
+        await asyncio.gather(failing(), neighbour())
+    assert await state.keys.get("session", ["1", "2", "3", "4"]) == {
+        "1": {"by": "outer"},
+        "2": {"by": "another"},
+        "4": {"by": "another"},
+    }
+    assert (state.creds["nextPreKeyId"], state.creds["accountSyncCounter"]) == (1, 7)
+    assert await stored_creds(store, "accountSyncCounter") == 7
+
+
+async def test_a_read_goes_on_when_what_it_saw_is_taken_back_meanwhile(state: AuthenticationState, store: Watched) -> None:
+    await state.keys.set({"session": {"1": {"by": "before"}, "2": {"by": "before"}}})
+    async with state.keys.transaction("outer"):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - as above
+            async with state.keys.transaction("inner"):
+                await state.keys.set({"session": {"1": {"by": "inner"}}})
+                store.gate.clear()
+                reading = asyncio.create_task(state.keys.get("session", ["1", "2"]))
+                await settle()
+                raise ZeroDivisionError
+        store.gate.set()
+        assert await reading == {"1": {"by": "before"}, "2": {"by": "before"}}
+
+
+async def test_a_nested_transaction_that_outlives_the_outer_one_takes_nothing_back(
+    state: AuthenticationState, store: Watched
+) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def late() -> None:
+        async with state.keys.transaction("inner"):
+            state.creds["nextPreKeyId"] = 5
+            await state.save_creds()
+            begun.set()
+            await go.wait()
+            raise ZeroDivisionError
+
+    async with state.keys.transaction("outer"):
+        task = asyncio.create_task(late())
+        await begun.wait()
+    go.set()
+    with pytest.raises(ZeroDivisionError):
+        await task
+    assert state.creds["nextPreKeyId"] == 5
+    assert await stored_creds(store, "nextPreKeyId") == 5
 
 
 async def test_tasks_that_a_transaction_starts_belong_to_it(state: AuthenticationState, store: Watched) -> None:

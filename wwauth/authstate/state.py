@@ -82,7 +82,7 @@ class AuthenticationState(Closing):
             await self._saver.save()
         else:
             check_creds(self.creds)
-            transaction.undo.append(self._saver.change())
+            transaction.add(self._saver.change())
 
     def bind(self, emitter: Any) -> Binding:
         """

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from contextvars import ContextVar
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import TransactionConflict, WWAuthError
 
@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 # Tasks that are started in a transaction inherit it, as Baileys' AsyncLocalStorage has it.
 _entered: ContextVar[tuple[Transaction, ...]] = ContextVar("wwauth_authstate_transactions", default=())
+_within: ContextVar[_Nested | None] = ContextVar("wwauth_authstate_nested_transactions", default=None)
 
 
 class Transactions:
@@ -75,6 +76,21 @@ class Undo(Protocol):
         """Take it back."""
 
 
+class _Nested:
+    """A transaction in another one, which it joins; what is changed in it can be taken back alone."""
+
+    def __init__(self, transaction: Transaction, outer: _Nested | None) -> None:
+        self.transaction = transaction
+        self.outer = outer
+        self.open = True
+
+    def has(self, one: _Nested | None) -> bool:
+        """Tell whether `one` is this, or was begun in it."""
+        while one is not None and one is not self:
+            one = one.outer
+        return one is self
+
+
 class Transaction:
     """What one transaction has read and is going to write; made by `TransactionContext`."""
 
@@ -83,14 +99,45 @@ class Transaction:
         self.open = True
         self.ended = False
         self.changes: dict[RecordName, Record | None] = {}
-        self.undo: list[Undo] = []
-        """What it has changed in the credentials; not empty: they are part of its commit."""
+        # Each write in its turn, and each change of the credentials, with the nested transaction that it was made in: tasks
+        # beside that one write, too.
+        self._writes: list[tuple[_Nested | None, Changes]] = []
+        self._undo: list[tuple[_Nested | None, Undo]] = []
         self._read: dict[RecordName, Record | None] = {}
+
+    @property
+    def undo(self) -> list[Undo]:
+        """What it has changed in the credentials; not empty: they are part of its commit."""
+        return [change for _, change in self._undo]
+
+    def add(self, change: Undo) -> None:
+        """Note a change of the credentials for the commit."""
+        self._undo.append((self.nested(), change))
+
+    def nested(self) -> _Nested | None:
+        """Return the transaction within this one that the running task is in, if there is one."""
+        nested = _within.get()
+        while nested is not None and not (nested.transaction is self and nested.open):
+            nested = nested.outer
+        return nested
+
+    def take_back(self, nested: _Nested | None) -> None:
+        """Take back what was changed in a transaction within this one; None: all there is."""
+
+        def is_gone(one: _Nested | None) -> bool:
+            return nested is None or nested.has(one)
+
+        gone = [change for one, change in self._undo if is_gone(one)]
+        self._undo = [(one, change) for one, change in self._undo if not is_gone(one)]
+        self._writes = [(one, changes) for one, changes in self._writes if not is_gone(one)]
+        self.changes = {name: record for _, changes in self._writes for name, record in changes.items()}
+        for change in reversed(gone):
+            change.put_back()
 
     async def read(self, records: Records, names: Collection[RecordName]) -> dict[RecordName, Record]:
         """Return records as this transaction sees them; nobody else changes them before its end."""
-        new = [name for name in names if name not in self.changes and name not in self._read]
-        if new:
+        # Once more where a transaction within this one has taken its changes back meanwhile.
+        while new := [name for name in names if name not in self.changes and name not in self._read]:
             if not await self._acquire(new):
                 return await records.read(names)
             found = await records.read(new)
@@ -101,6 +148,7 @@ class Transaction:
     async def write(self, records: Records, changes: Changes) -> None:
         """Note changes for the commit."""
         if await self._acquire(changes):
+            self._writes.append((self.nested(), changes))
             self.changes.update(changes)
         else:
             await self.coordinator.write(records, changes)
@@ -126,12 +174,13 @@ class TransactionContext:
         self._retries = max_commit_retries
         self._delay = delay
         self._transaction: Transaction | None = None
-        self._savepoint: tuple[dict[Any, Any], int] | None = None
+        self._nested: _Nested | None = None
 
     async def __aenter__(self) -> None:
         outer = self._coordinator.current()
         if outer is not None:
-            self._transaction, self._savepoint = outer, (dict(outer.changes), len(outer.undo))
+            self._transaction, self._nested = outer, _Nested(outer, _within.get())
+            _within.set(self._nested)
             return
         transaction = Transaction(self._coordinator)
         try:
@@ -149,11 +198,12 @@ class TransactionContext:
         transaction = self._transaction
         if transaction is None:
             return
-        if self._savepoint is not None:
-            if error is not None:
-                changes, undo = self._savepoint
-                transaction.changes = changes
-                _roll_back(transaction, keep=undo)
+        if (nested := self._nested) is not None:
+            nested.open = False
+            _within.set(nested.outer)
+            # Not once the commit has begun: this one has outlived the outer one.
+            if error is not None and transaction.open:
+                transaction.take_back(nested)
             return
         # What its tasks do from now on is not part of it: the commit begins.
         transaction.open = False
@@ -168,7 +218,7 @@ class TransactionContext:
                 for change in transaction.undo:
                     change.keep()
             else:
-                _roll_back(transaction, keep=0)
+                transaction.take_back(None)
             self._coordinator.release(transaction)
             _entered.set(tuple(entered for entered in _entered.get() if entered is not transaction))
 
@@ -185,12 +235,6 @@ class TransactionContext:
                 await asyncio.sleep(self._delay)
             else:
                 return
-
-
-def _roll_back(transaction: Transaction, *, keep: int) -> None:
-    for change in reversed(transaction.undo[keep:]):
-        change.put_back()
-    del transaction.undo[keep:]
 
 
 class _Locks:
