@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wwauth._lock import LoginLock
 from wwauth.authstate import AuthenticationState, FolderAuthStateStore, init_auth_creds, use_multi_file_auth_state
 from wwauth.authstate.backup import AuthStateBackup
 from wwauth.authstate.verify import verify
@@ -173,6 +177,88 @@ async def test_a_new_identity_takes_no_logins_place(folder: Path) -> None:
         assert (await fresh.save()).generation == 1, "where there is no login, it is backed up"
         await state.keys.set({"pre-key": {"1": init_auth_creds()["noiseKey"]}})
         assert (await fresh.save()).generation == 2
+
+
+async def test_a_new_identity_takes_no_place_that_a_login_has_got_meanwhile(folder: Path, tmp_path: Path) -> None:
+    class Racing(MemoryStore):
+        """Has somebody else save a login right after it has said that there is none."""
+
+        racer: AuthStateBackup | None = None
+
+        async def session_exists(self, *, session: str) -> bool:
+            there = await super().session_exists(session=session)
+            if not there and self.racer is not None:
+                racer, self.racer = self.racer, None
+                with contextlib.suppress(SessionInUse):
+                    await racer.save()
+            return there
+
+    store = Racing()
+    store.racer = AuthStateBackup(folder, store)
+    state, save_creds = await use_multi_file_auth_state(tmp_path / "new" / "auth")
+    async with state:
+        await save_creds()
+        with contextlib.suppress(SnapshotFailed):
+            await AuthStateBackup(tmp_path / "new" / "auth", store).save()
+    login = AuthStateBackup(folder, store)
+    await login.save()
+    await login.restore()
+    assert files(folder)["creds.json"] == (FIXTURES / "03-full" / "creds.json").read_bytes()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_restore_that_is_cancelled_while_it_takes_a_lock_holds_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    backup = AuthStateBackup(folder, MemoryStore())
+    await backup.save()
+    taken, go, count = threading.Event(), threading.Event(), iter(range(1, 9))
+
+    def acquire_slowly(lock: LoginLock) -> None:
+        acquire(lock)
+        if next(count) == number:
+            taken.set()
+            go.wait()
+
+    acquire = LoginLock.acquire
+    with monkeypatch.context() as patch:
+        patch.setattr(LoginLock, "acquire", acquire_slowly)
+        restoring = asyncio.create_task(backup.restore())
+        await asyncio.to_thread(taken.wait)
+    restoring.cancel()
+    go.set()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await restoring
+    state, _ = await use_multi_file_auth_state(folder)
+    await state.close()
+    assert (await backup.save()).kind == "unchanged"
+    # Kept until here: with its frames goes what they still hold.
+    assert cancelled.tb is not None
+
+
+async def test_a_check_beside_a_restore_is_left_its_files(folder: Path) -> None:
+    class Slow(MemoryStore):
+        async def extract(self, *, session: str, path: Path) -> None:
+            reading.set()
+            await go.wait()
+            await super().extract(session=session, path=path)
+
+    reading, go = asyncio.Event(), asyncio.Event()
+    go.set()
+    backup = AuthStateBackup(folder, Slow())
+    await backup.save()
+    reading.clear()
+    go.clear()
+    # What is done in a thread is done in its turn.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    verifying = asyncio.create_task(backup.verify())
+    await reading.wait()
+    restoring = asyncio.create_task(backup.restore())
+    for _ in range(20):
+        await asyncio.to_thread(lambda: None)
+    go.set()
+    assert (await verifying).ok
+    await restoring
 
 
 async def test_another_login_in_the_folder_begins_a_line_of_its_own(folder: Path) -> None:

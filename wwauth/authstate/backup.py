@@ -115,8 +115,9 @@ class AuthStateBackup:
             if login is not None and login != self._login:
                 # Another login in the same folder is another line of backups.
                 self._engine, self._login = self._new_engine(), login
-            await self._refuse_unlinked()
             async with holding(self._store, self._session) as self._engine.lease:
+                # Only now: until then somebody else may have saved a login.
+                await self._refuse_unlinked()
                 self._last = None
                 self._last = await self._engine.save(self._folder)
                 return self._last
@@ -221,8 +222,9 @@ class AuthStateBackup:
             cure="wait for its end",
         )
         async with self._turn:
-            await in_thread(lambda _: lock.acquire())
             try:
+                # In here: cancelled, it was taken all the same.
+                await in_thread(lambda _: lock.acquire())
                 yield
             finally:
                 await in_thread(lambda _: lock.release())
@@ -233,11 +235,12 @@ class AuthStateBackup:
             yield
             return
         lock = folder_lock(self._folder)
-        await in_thread(lambda _: lock.acquire())
-        if os.name == "nt":
-            # A folder in which a file is open cannot be renamed there: the lock is looked at, and given back.
-            lock.release()
         try:
+            # In here, as above.
+            await in_thread(lambda _: lock.acquire())
+            if os.name == "nt":
+                # A folder in which a file is open cannot be renamed there: the lock is looked at, and given back.
+                lock.release()
             yield
         finally:
             await in_thread(lambda _: lock.release())

@@ -402,7 +402,9 @@ class BackupEngine:
         Raises:
             SessionInUse: A browser has the profile open.
         """
-        await in_thread(lambda _: self._recover(user_data_dir))
+        # In its turn: another call's temporary files are no crashed one's.
+        async with self._one_at_a_time:
+            await in_thread(lambda _: self._recover(user_data_dir))
 
     def _recover(self, user_data_dir: Path) -> None:
         _place.put_back(user_data_dir)
