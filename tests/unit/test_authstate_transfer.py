@@ -143,6 +143,24 @@ class Forgetful(MemoryAuthStateStore):
         await super().write(session=session, changes=kept)
 
 
+async def test_a_login_that_came_into_the_folder_meanwhile_is_not_deleted(tmp_path: Path) -> None:
+    class Slow(MemoryAuthStateStore):
+        async def records(self, *, session: str, type: str | None = None) -> AsyncIterator[tuple[RecordName, str]]:  # noqa: A002
+            state, save_creds = await use_multi_file_auth_state(target)
+            await save_creds()
+            await state.close()
+            async for record in super().records(session=session, type=type):
+                yield record
+
+    target = tmp_path / "auth"
+    store = Slow()
+    store._sessions = (await in_memory("01-fresh"))._sessions
+    with pytest.raises(ConfigurationError, match="already"):
+        await export_auth_state(store, "one", target)
+    assert (target / "creds.json").read_bytes() != (FIXTURES / "01-fresh" / "creds.json").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["auth"]
+
+
 async def test_a_store_that_does_not_keep_all_of_it() -> None:
     store = Forgetful()
     with pytest.raises(StoreUnavailable, match="did not keep"):

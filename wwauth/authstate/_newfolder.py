@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -63,8 +64,12 @@ class NewFolder:
             else:
                 self._write(file, name, text)
 
-    def finish(self) -> None:
-        """Write the credentials, flush and read back everything, and put the folder into its place."""
+    def finish(self, *, replace: bool) -> None:
+        """
+        Write the credentials, flush and read back everything, and put the folder into its place.
+
+        Without `replace`, what lies there by now, in a folder that was empty, stays: `ConfigurationError`.
+        """
         if self._creds is not None:
             self._write(file_name(CREDS), CREDS, self._creds)
         from ..backup._io import sync_tree  # noqa: PLC0415 - whoever exports nothing needs none of it
@@ -73,7 +78,7 @@ class NewFolder:
         for file, written in self._digests.items():
             if digest((self._building / file).read_bytes()) != written:
                 raise StoreUnavailable(f"the disk did not keep {file} as it was written: look after the disk")
-        self._swap()
+        self._swap(replace=replace)
         sync_dir(self._target.parent)
 
     def _write(self, file: str, name: RecordName, text: str) -> None:
@@ -89,9 +94,12 @@ class NewFolder:
             opened.write(data)
         self._digests[file] = digest(data)
 
-    def _swap(self) -> None:
+    def _swap(self, *, replace: bool) -> None:
         aside = temporary_sibling(self._target)
-        there = self._target.exists()
+        if not replace:
+            self._remove_empty()
+        # A link to an empty folder is replaced, too, and nothing with it.
+        there = self._target.exists() if replace else self._target.is_symlink()
         if there:
             self._target.rename(aside)
         try:
@@ -101,6 +109,18 @@ class NewFolder:
                 aside.rename(self._target)
             raise
         remove_tree(aside)
+
+    def _remove_empty(self) -> None:
+        try:
+            self._target.rmdir()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            raise ConfigurationError(
+                f"{self._target} is there already, with something that came into it just now: use another name"
+            ) from error
 
     def _collision(self, file: str, one: RecordName, other: RecordName) -> ConfigurationError:
         return ConfigurationError(

@@ -104,7 +104,7 @@ async def export_auth_state(
                         await in_thread(lambda _, good=good: new.add(good))  # type: ignore[misc]
         taken.check()
         with store_errors(f"write {target}"):
-            await in_thread(lambda _: new.finish())
+            await in_thread(lambda _: new.finish(replace=replaced))
     return taken.report(session, replaced=replaced, began=began)
 
 
