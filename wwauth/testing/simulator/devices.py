@@ -68,12 +68,13 @@ class Device:
 
     def ratchet_value(self, index: int) -> bytes:
         """Return the ratchet's value at an index; the first time that costs a hash a step."""
-        if not self._checkpoints:
-            self._checkpoints.append(self.seed)
         block, rest = divmod(index, _CHECKPOINT)
-        while len(self._checkpoints) <= block:
-            self._checkpoints.append(_hash(self._checkpoints[-1], _CHECKPOINT))
-        return _hash(self._checkpoints[block], rest)
+        # Put into its place when it is whole: the proofs of several pages are checked at once, each in a thread.
+        checkpoints = [*self._checkpoints] or [self.seed]
+        while len(checkpoints) <= block:
+            checkpoints.append(_hash(checkpoints[-1], _CHECKPOINT))
+        self._checkpoints = checkpoints
+        return _hash(checkpoints[block], rest)
 
     def check_proof(self, nonce: bytes, index: int, value: bytes, signature: bytes) -> str | None:
         """Return what is wrong with the proof of a login, or None."""
@@ -97,8 +98,10 @@ class Device:
 
     def dump(self) -> dict[str, Any]:
         """Return what a state file keeps."""
-        names = ("id", "login", "number", "name", "linked_at", "index", "behind", "messages", "logins", "waiting", "legacy")
-        return {**{name: getattr(self, name) for name in names}, "noise": self.noise.hex(), "seed": self.seed.hex()}
+        names = ("id", "login", "number", "name", "linked_at", "index", "behind", "messages", "logins", "legacy")
+        kept = {name: getattr(self, name) for name in names}
+        # A copy: it is written in a thread, and messages are delivered meanwhile.
+        return {**kept, "waiting": list(self.waiting), "noise": self.noise.hex(), "seed": self.seed.hex()}
 
     @classmethod
     def load(cls, data: dict[str, Any]) -> Device:

@@ -181,7 +181,9 @@ class Page:
         self._hub.changed()
 
     async def check(self) -> None:
-        """Have the page read each of its message records anew; its report is up to date when this returns."""
+        """Have the page read each of its message records anew; its report is up to date when this returns, or it has gone."""
+        if self.is_gone:
+            return
         check: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._checks.append(check)
         self.send("check")
