@@ -78,6 +78,7 @@ class Launch:
         self.restarts = False
         self.end_errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._page_crashes: list[float] = []
         self._loading = True
         self._lost: Page | None = None
@@ -181,14 +182,17 @@ class Launch:
         return True
 
     def task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run a task that ends with this launch, and whose exception is emitted as `error`."""
+        """Run a task that ends with this launch, and whose exception is emitted as `error`; none once that has ended."""
         task = asyncio.create_task(coroutine, name=f"wwauth: {name}")
+        if self._stopped:
+            task.cancel()
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
 
     async def stop_tasks(self) -> None:
-        """Cancel the tasks and wait for their end."""
+        """Cancel the tasks, those that are still to come, too, and wait for their end."""
+        self._stopped = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -150,6 +150,8 @@ class Client(EventEmitter):
         self._over: Exception | None = None
         self._relaunch = Relaunch(self.options, start=self._start, gave_up=self._gave_up)
         self._checking = asyncio.Lock()
+        # Held by a logout without a launch: neither another one nor a start comes in between.
+        self._logging_out = asyncio.Lock()
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -179,6 +181,8 @@ class Client(EventEmitter):
                 raise self._over
             return
         self._relaunch.forget()
+        async with self._logging_out:
+            pass
         await self._start()
 
     async def _start(self) -> None:
@@ -241,13 +245,14 @@ class Client(EventEmitter):
                 `StrategyError` where it was no error of wwauth's.
         """
         await self._no_relaunch()
-        launch = self._launch
-        if launch is None:
-            try:
-                await call_hook(self.auth_strategy, "logout")
-            except HookFailed as failed:
-                raise failed.error from failed.error.__cause__
-            return
+        async with self._logging_out:
+            launch = self._launch
+            if launch is None:
+                try:
+                    await call_hook(self.auth_strategy, "logout")
+                except HookFailed as failed:
+                    raise failed.error from failed.error.__cause__
+                return
         launch.unwanted = True
         if not launch.logs_out and (launch.closing is not None or not await launch.login.unlink()):
             _log.warning("the page could not unlink the device: remove it in the phone's list of linked devices")

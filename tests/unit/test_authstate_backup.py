@@ -238,7 +238,7 @@ async def test_a_restore_that_is_cancelled_while_it_takes_a_lock_holds_none(
 
 async def test_a_check_beside_a_restore_is_left_its_files(folder: Path) -> None:
     class Slow(MemoryStore):
-        async def extract(self, *, session: str, path: Path) -> None:
+        async def extract(self, *, session: str, path: str | os.PathLike[str]) -> None:
             reading.set()
             await go.wait()
             await super().extract(session=session, path=path)
