@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wwauth.backup import cut_tails, take_snapshot, validate_profile
-from wwauth.backup.layout import browser_lives, origin_directory
+from wwauth.backup.datapath import DataPath
+from wwauth.backup.layout import browser_lives, find_databases, find_sqlite, origin_directory
 from wwauth.errors import ConfigurationError, SessionCorrupted, SessionInUse, SnapshotFailed
 
 from .profiles import BLOBS, FOOTER, INDEXED_DB, LOCAL_STORAGE, ORIGIN, edit, frame, make_profile, tree
@@ -328,6 +330,37 @@ def test_a_browser_lives_as_long_as_its_lock_on_the_database(tmp_path: Path) -> 
         with pytest.raises(SessionInUse):
             cut_tails(profile)
     assert not browser_lives(profile)
+
+
+@pytest.mark.parametrize(
+    ("name", "look", "expected"),
+    [
+        ("Default/IndexedDB/https_a_0.indexeddb.leveldb", lambda profile: len(find_databases(profile)), 2),
+        ("Default/IndexedDB/https_a_0", find_sqlite, []),
+        ("Default/gone", browser_lives, False),
+        ("Default/gone", lambda profile: len(DataPath(profile.parent)._scan("")), 1),
+    ],
+)
+def test_what_a_browser_deletes_while_it_is_listed_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, look: Callable[[Path], object], expected: object
+) -> None:
+    profile = make_profile(tmp_path / "session")
+    (profile / name / "below").mkdir(parents=True)
+    going = os.fspath(profile / name)
+
+    def late(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def listed(path: Any) -> Any:
+            if str(path) == going and os.path.lexists(going):
+                shutil.rmtree(going)
+            return function(path)
+
+        return listed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", late(os.listdir))
+        patch.setattr(os, "scandir", late(os.scandir))
+        assert look(profile) == expected
+    assert not os.path.lexists(going)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Chromium has no SingletonLock there")

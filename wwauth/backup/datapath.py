@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -22,7 +23,7 @@ from .layout import browser_lives, find_databases, find_sqlite
 from .snapshot import take_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from .._threads import Stop
 
@@ -150,14 +151,23 @@ class DataPath(Store):
             except ConfigurationError:
                 continue
             if path is not None:
-                files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-                modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                found.append(SessionInfo(name, sum(file.stat().st_size for file in files), modified))
+                # A browser may delete files meanwhile, and a program the whole of it.
+                with suppress(FileNotFoundError):
+                    modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                    size = sum(_sizes(path)) if path.is_dir() else path.stat().st_size
+                    found.append(SessionInfo(name, size, modified))
         return found
 
     async def _refuse_open(self, profile: Path) -> None:
         if await asyncio.to_thread(browser_lives, profile):
             raise SessionInUse(f"{profile}: a browser has this profile open; end its program first")
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                yield Path(parent, name).stat().st_size
 
 
 def _copy(source: Path, target: Path) -> None:

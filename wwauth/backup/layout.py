@@ -74,7 +74,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _has_data(directory: Path) -> bool:
     # Text logs and the lock alone are no database.
-    return any(entry.name not in {"LOCK", "LOG", "LOG.old"} for entry in directory.iterdir())
+    return any(entry.name not in {"LOCK", "LOG", "LOG.old"} for entry in _entries(directory))
 
 
 def find_sqlite(user_data_dir: Path) -> list[str]:
@@ -82,7 +82,7 @@ def find_sqlite(user_data_dir: Path) -> list[str]:
     found = []
     for folder in _entries(user_data_dir / INDEXED_DB):
         if folder.is_dir() and not folder.name.endswith((_LEVELDB_SUFFIX, _BLOB_SUFFIX)):
-            found += [f"{INDEXED_DB}/{folder.name}/{file.name}" for file in sorted(folder.iterdir()) if file.is_file()]
+            found += [f"{INDEXED_DB}/{folder.name}/{file.name}" for file in _entries(folder) if file.is_file()]
     for file in _entries(user_data_dir / "Default"):
         if file.name.startswith("LocalStorage") and file.is_file():
             found.append(f"Default/{file.name}")
@@ -155,7 +155,7 @@ def browser_lives(user_data_dir: Path) -> bool:
             return False
         except OSError:
             return True
-    answers = {_is_locked(path) for pattern in ("*/LOCK", "*/*/LOCK") for path in (user_data_dir / "Default").glob(pattern)}
+    answers = {_is_locked(path) for path in _locks(user_data_dir / "Default")}
     if True in answers:
         return True
     # With SQLite for storage, a browser might hold none of these locks.
@@ -164,6 +164,15 @@ def browser_lives(user_data_dir: Path) -> bool:
         return False
     # Where there is no database at all, none is open: then only a process that can be seen counts.
     return _singleton_lives(user_data_dir / "SingletonLock", unknown=bool(answers) or sqlite)
+
+
+def _locks(default: Path) -> list[Path]:
+    """Return LevelDB's `LOCK` files, of IndexedDB and all else."""
+    while True:
+        try:
+            return [path for pattern in ("*/LOCK", "*/*/LOCK") for path in default.glob(pattern)]
+        except FileNotFoundError:
+            continue  # a browser has deleted a folder that was being listed
 
 
 def _singleton_lives(link: Path, *, unknown: bool) -> bool:
