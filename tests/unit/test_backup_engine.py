@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyrage import x25519
 
 from wwauth.abc import Store
 from wwauth.backup import BackupEngine, validate_profile
+from wwauth.backup import engine as engine_module
 from wwauth.backup.archive import read_archive
 from wwauth.errors import (
     ConfigurationError,
@@ -443,6 +445,38 @@ async def test_a_store_that_never_answers_is_unavailable(
         await call()
     assert all_but_the_note(profile) == before
     assert beside(profile) == {SESSION}
+
+
+@pytest.mark.parametrize("step", ["make_private_dir", "write_state"])
+async def test_a_cancelled_call_goes_on_when_its_thread_has_ended(
+    store: FileSystemStore, profile: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    story: list[str] = []
+    begun, go = threading.Event(), threading.Event()
+    work, removed = getattr(engine_module, step), engine_module.removed
+
+    def slow(*args: Any) -> None:
+        begun.set()
+        go.wait()
+        work(*args)
+        story.append(step)
+
+    async def told(*paths: Path) -> None:
+        story.append("removed")
+        await removed(*paths)
+
+    monkeypatch.setattr(engine_module, step, slow)
+    monkeypatch.setattr(engine_module, "removed", told)
+    saving = asyncio.create_task(engine_on(store).save(profile))
+    await asyncio.to_thread(begun.wait)
+    saving.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    assert story == [step, "removed"]
+    assert [path.name for path in profile.parent.iterdir()] == [profile.name]
 
 
 async def test_a_cancelled_call_leaves_nothing(tmp_path: Path, store: FileSystemStore, profile: Path) -> None:

@@ -186,7 +186,7 @@ class PackedSession:
             pack, files = await in_thread(lambda stop: write_pack(tree, packed, plan.store, name=name, check=stop.check))
         facts.before_commit()
         if not plan.store:
-            await asyncio.to_thread(self._note, state)
+            await in_thread(lambda _: self._note(state))
             return 0, []
         uploaded = await self._announce(name, room, state)
         self._swept.discard(name)
@@ -199,9 +199,10 @@ class PackedSession:
     async def _announce(self, name: PackName, room: Path, state: ProfileState) -> int:
         """See to it that the pack's name is known before the pack is there; return the bytes this uploaded."""
         if self._stored is None or self._stored.index is None:
-            await asyncio.to_thread(self._note, replace(state, garbage=(*set(state.garbage) - {name}, name)))
+            noted = replace(state, garbage=(*set(state.garbage) - {name}, name))
+            await in_thread(lambda _: self._note(noted))
             return 0
-        await asyncio.to_thread(self._note, state)
+        await in_thread(lambda _: self._note(state))
         if name in self._stored.index.garbage:
             return 0
         index = await self._reread(room, state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,8 @@ class PlainSession:
         facts.before_commit()
         if packs:
             # Nothing names them any more once the zip has replaced the index.
-            await asyncio.to_thread(self._note, replace(state, garbage=tuple(sorted(packs))))
+            noted = replace(state, garbage=tuple(sorted(packs)))
+            await in_thread(lambda _: self._note(noted))
         await self._remote.save(self._session, path)
         state = replace(state, generation=number + 1, seen=number + 1, content=content, packs=False)
         return Saved(replace(state, garbage=await self._sweep(packs)), "full", uploaded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import tempfile
 from contextlib import asynccontextmanager
@@ -33,8 +32,8 @@ async def room_for(session: str, parent: Path | None = None) -> AsyncIterator[Pa
     parent = parent or Path(tempfile.gettempdir())
     room = temporary_sibling(parent / session)
     try:
-        await asyncio.to_thread(sweep_temporaries, parent, name=session, older_than=_STALE_AFTER)
-        await asyncio.to_thread(make_private_dir, room)
+        await in_thread(lambda _: sweep_temporaries(parent, name=session, older_than=_STALE_AFTER))
+        await in_thread(lambda _: make_private_dir(room))
         yield room
     finally:
         await removed(room)

@@ -189,7 +189,7 @@ class BackupEngine:
         async with self._one_at_a_time:
             state = await self._learn(user_data_dir)
             self._packed.forget()
-            await asyncio.to_thread(self._note, ProfileState(garbage=state.garbage))
+            await in_thread(lambda _: self._note(ProfileState(garbage=state.garbage)))
 
     async def delete(self, user_data_dir: Path | None = None, *, keep_newer: bool = False) -> None:
         """
@@ -213,7 +213,7 @@ class BackupEngine:
             await delete_session(self._remote, self._session, room, known=state.garbage, keep=keep)
             self._state = ProfileState()
             if user_data_dir is not None:
-                await asyncio.to_thread(lambda: self._kind.state_path(user_data_dir).unlink(missing_ok=True))
+                await in_thread(lambda _: self._kind.state_path(user_data_dir).unlink(missing_ok=True))
 
     async def save(
         self,
@@ -246,7 +246,7 @@ class BackupEngine:
                     form = self._plain or self._packed
                     saved = await form.save(work / "profile", room, state, facts)
                     if saved.state != state:
-                        await asyncio.to_thread(self._note, saved.state)
+                        await in_thread(lambda _: self._note(saved.state))
             except OSError as exc:
                 raise SnapshotFailed(f"{user_data_dir} could not be packed for {self._session}: {exc}") from exc
             return self._backup_report(snapshot, saved, began)
@@ -471,7 +471,7 @@ class BackupEngine:
         try:
             for folder in (work, room):
                 if folder is not None:
-                    await asyncio.to_thread(make_private_dir, folder)
+                    await in_thread(lambda _, folder=folder: make_private_dir(folder))  # type: ignore[misc]
             yield room
         finally:
             await removed(*(folder for folder in (room, work) if folder is not None))

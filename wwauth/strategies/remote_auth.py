@@ -210,7 +210,7 @@ class RemoteAuth(ProfileStrategy):
         self._engine.chromium = await self.client.browser_version()
         report = await self._engine.restore(self._profile, generation)
         self._on_trial = report.generation
-        await asyncio.to_thread(self._marker.write, generation=report.generation)
+        await in_thread(lambda _: self._marker.write(generation=report.generation))
         self.client.emit(Event.RESTORED, replace(report, notes=(*report.notes, *notes)))
 
     async def _restore_older(self) -> None:
@@ -248,14 +248,14 @@ class RemoteAuth(ProfileStrategy):
             _log.warning("the page found no login in %s of %s: trying an older one", self._used, self.session)
             return AuthenticationNeeded(retry=True)
         self._on_trial = None
-        await asyncio.to_thread(self._marker.remove)
+        await in_thread(lambda _: self._marker.remove())
         await self._engine.forget(self._profile)
         return await super().on_authentication_needed()
 
     async def after_auth_ready(self) -> None:
         """Note that the profile holds a login, drop the one that it replaced, and begin the backups."""
         self._on_trial = None
-        await asyncio.to_thread(self._marker.write, generation=self._engine.generation)
+        await in_thread(lambda _: self._marker.write(generation=self._engine.generation))
         await self._engine.confirm(self._profile)
         self._schedule.start()
 
