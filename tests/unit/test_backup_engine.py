@@ -19,6 +19,7 @@ from pyrage import x25519
 from wwauth.abc import Store
 from wwauth.backup import BackupEngine, validate_profile
 from wwauth.backup import engine as engine_module
+from wwauth.backup._room import removed
 from wwauth.backup.archive import read_archive
 from wwauth.errors import (
     ConfigurationError,
@@ -453,7 +454,7 @@ async def test_a_cancelled_call_goes_on_when_its_thread_has_ended(
 ) -> None:
     story: list[str] = []
     begun, go = threading.Event(), threading.Event()
-    work, removed = getattr(engine_module, step), engine_module.removed
+    work = getattr(engine_module, step)
 
     def slow(*args: Any) -> None:
         begun.set()

@@ -255,6 +255,19 @@ async def test_autosave_writes_what_changed_and_nothing_else(
     assert "unbound@lid" not in store.chats
 
 
+async def test_an_autosave_that_fails_at_the_end_leaves_no_other_one_running(tmp_path: Path, store: InMemoryStore) -> None:
+    (tmp_path / "folder").mkdir()
+    savings = [store.autosave(tmp_path / name) for name in ("first.json", "folder", "last.json")]
+    for saving in savings:
+        saving.start()
+    before = asyncio.all_tasks()
+    store.chats[JID] = {"id": JID}
+    with pytest.raises(StoreUnavailable):
+        await store.close()
+    assert len(before - asyncio.all_tasks()) == len(savings)
+    assert (tmp_path / "first.json").read_bytes() == (tmp_path / "last.json").read_bytes()
+
+
 async def test_an_empty_store_does_not_replace_a_file(tmp_path: Path) -> None:
     path = tmp_path / "store.json"
     path.write_bytes(b'{"chats":[["a",{}]]}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
@@ -277,6 +278,54 @@ async def test_what_was_emitted_is_saved_by_close() -> None:
         await store.get_message(key())
     with pytest.raises(SessionClosed):
         await store.put()
+
+
+class Closing(MemoryMessageBackend):
+    """Holds its first call up, and is not to be used once it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.closed = 0
+
+    async def put_many(self, *, session: str, rows: Sequence[MessageRow]) -> None:
+        assert not self.closed
+        self.begun.set()
+        await self.go.wait()
+        await super().put_many(session=session, rows=rows)
+
+    async def get(self, *, session: str, id: str) -> list[MessageRow]:  # noqa: A002
+        self.begun.set()
+        await self.go.wait()
+        assert not self.closed
+        return await super().get(session=session, id=id)
+
+    async def close(self) -> None:
+        assert not self.closed
+        await asyncio.sleep(0)
+        self.closed += 1
+
+
+async def test_an_end_waits_for_the_calls_that_are_under_way() -> None:
+    backend = Closing()
+    store = MessageStore(backend)
+    putting = asyncio.create_task(store.put(*({"key": key(str(n)), "message": text("x")} for n in range(1200))))
+    asking = asyncio.create_task(store.get_message(key("0")))
+    await backend.begun.wait()
+
+    async def close() -> int:
+        await store.close()
+        return backend.closed
+
+    closing = asyncio.gather(close(), close())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not backend.closed
+    backend.go.set()
+    assert list(await closing) == [1, 1]
+    await putting
+    assert await asking == text("x")
+    assert await backend.count(session="default") == 1200
 
 
 async def test_a_database_out_of_reach_is_told_of_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:

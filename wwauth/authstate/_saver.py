@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..abc import CREDS
 from ..errors import SessionClosed
+from ._underway import UnderWay
 from .bufferjson import BufferJSON
 from .creds import check_creds
 from .records import plugin_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from ..abc import AuthStateStore, RecordName
     from .creds import AuthenticationCreds
@@ -36,9 +36,7 @@ class Saver:
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
-        self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._under_way = UnderWay()
         self.closed = False
 
     def check(self) -> None:
@@ -69,7 +67,7 @@ class Saver:
         The first keys of a new identity bring its credentials with them: keys without credentials would be nobody's.
         """
         self.check()
-        with self._busy():
+        with self._under_way:
             if self._saved is not None and not creds:
                 await self._write(changes)
                 return
@@ -81,7 +79,7 @@ class Saver:
         self.closed = True
         if self._next is not None:
             await asyncio.wait([self._next])
-        await self._idle.wait()
+        await self._under_way.ended()
 
     def change(self) -> CredsChange:
         """Return what a transaction has changed in the credentials, but for what is stored or being saved, by others too."""
@@ -112,7 +110,7 @@ class Saver:
         return stored
 
     async def _save(self) -> None:
-        with self._busy():
+        with self._under_way:
             try:
                 async with self._turn:
                     self._next = None
@@ -147,17 +145,6 @@ class Saver:
     async def _write(self, changes: dict[RecordName, str | None]) -> None:
         with plugin_errors(f"write to the session {self._session!r}"):
             await self._store.write(session=self._session, changes=changes)
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        self._running += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
 
 
 class CredsChange:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,8 +113,10 @@ class InMemoryStore(Closing, ChatLog):
             binding.unbind()
             await binding.drain()
         self._bindings.clear()
-        while self._autosaves:
-            await self._autosaves.pop().close()
+        # All of them, also when one of them cannot save.
+        async with AsyncExitStack() as ends:
+            while self._autosaves:
+                ends.push_async_callback(self._autosaves.pop().close)
 
     def is_saved(self, path: Path) -> bool:
         """Tell whether a file has all that is here, as far as this store wrote or read it."""

@@ -18,6 +18,7 @@ from ..errors import ConfigurationError, SessionClosed, StoreError
 from ._binding import Binding
 from ._messagebody import packed, secret_bytes, unpacked
 from ._messagekey import MessageKey, Pairs, part
+from ._underway import UnderWay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,6 +92,8 @@ class MessageStore(Closing):
         self._bindings: list[Binding] = []
         self._unsaved: dict[RowKey, MessageRow] = {}
         self._saving = asyncio.Lock()
+        self._end_turn = asyncio.Lock()
+        self._under_way = UnderWay()
         self._newest = 0
         # At most so many rows are there; not known before they were counted.
         self._bound = math.inf
@@ -133,17 +136,18 @@ class MessageStore(Closing):
         self._check_open()
         unfit: ConfigurationError | None = None
         until = clock() + _SLICE
-        for message in messages:
-            try:
-                self._take(message)
-            except ConfigurationError as error:
-                unfit = unfit or error
-            if len(self._unsaved) >= _BATCH:
-                await self.flush()
-            if clock() > until:
-                await asyncio.sleep(0)
-                until = clock() + _SLICE
-        await self.flush()
+        with self._under_way:
+            for message in messages:
+                try:
+                    self._take(message)
+                except ConfigurationError as error:
+                    unfit = unfit or error
+                if len(self._unsaved) >= _BATCH:
+                    await self.flush()
+                if clock() > until:
+                    await asyncio.sleep(0)
+                    until = clock() + _SLICE
+            await self.flush()
         if unfit is not None:
             raise unfit
 
@@ -198,9 +202,10 @@ class MessageStore(Closing):
             StoreUnavailable, StoreDenied: They could not be deleted.
         """
         self._check_open()
-        async with self._saving:
-            self._unsaved.clear()
-            await self._backend.delete_session(session=self._session)
+        with self._under_way:
+            async with self._saving:
+                self._unsaved.clear()
+                await self._backend.delete_session(session=self._session)
 
     async def close(self) -> None:
         """
@@ -209,16 +214,19 @@ class MessageStore(Closing):
         Raises:
             StoreError: The last messages could not be saved.
         """
-        if self._closed:
-            return
-        for binding in self._bindings:
-            binding.unbind()
-            await binding.drain()
-        self._closed = True
-        try:
-            await self.flush()
-        finally:
-            await self._backend.close()
+        async with self._end_turn:
+            if self._closed:
+                return
+            for binding in self._bindings:
+                binding.unbind()
+                await binding.drain()
+            self._closed = True
+            # What went on would open what is closed here once more.
+            await self._under_way.ended()
+            try:
+                await self.flush()
+            finally:
+                await self._backend.close()
 
     async def _on_messages(self, told: object, *_: object) -> None:
         await self.put(*_list(part(told, "messages") if not isinstance(told, list | tuple) else told))
@@ -275,7 +283,9 @@ class MessageStore(Closing):
             return None
         # First of all: what is saved while the backend is asked is in one of both.
         unsaved = {row.key: row for row in self._unsaved.values() if row.key.id == wanted.id}
-        rows = {row.key: row for row in await self._backend.get(session=self._session, id=wanted.id)} | unsaved
+        with self._under_way:
+            found = await self._backend.get(session=self._session, id=wanted.id)
+        rows = {row.key: row for row in found} | unsaved
         oldest = self._oldest()
         return wanted.chosen([row for row in rows.values() if row.stored >= oldest])
 
