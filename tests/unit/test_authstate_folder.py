@@ -124,6 +124,28 @@ async def test_the_last_good_copy_is_brought_back_when_asked_for(torn: bytes | N
     assert aside == ([] if torn is None else [torn])
 
 
+async def test_credentials_that_are_whole_by_now_are_left_as_they_are(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Baileys writes in place: what was read as torn was half of what it has finished since."""
+    folder = copy("03-full")
+    (folder / "creds.json.bak").write_bytes((folder / "creds.json").read_bytes())
+    newer = (folder / "creds.json").read_bytes().replace(b'"accountSyncCounter":', b'"accountSyncCounter":9')
+    (folder / "creds.json").write_bytes(newer[:100])
+
+    async def finished(store: FolderAuthStateStore) -> str | None:
+        good = await good_copy(store)
+        (folder / "creds.json").write_bytes(newer)
+        return good
+
+    good_copy = FolderAuthStateStore.good_copy
+    monkeypatch.setattr(FolderAuthStateStore, "good_copy", finished)
+    state, _ = await use_multi_file_auth_state(folder, recover=True)
+    await state.close()
+    assert (folder / "creds.json").read_bytes() == newer
+    assert not list(folder.glob("*.corrupt"))
+
+
 async def test_a_good_copy_without_credentials_is_never_a_new_identity(tmp_path: Path) -> None:
     folder = tmp_path / "auth"
     state, save_creds = await use_multi_file_auth_state(folder)

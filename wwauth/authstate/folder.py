@@ -199,6 +199,8 @@ class FolderAuthStateStore(AuthStateStore):
         """
         Put the newest good copy of the credentials in creds.json's place, whose bytes are kept beside it.
 
+        One that can be read stays: it may have been half written when somebody looked, and is whole by now.
+
         Raises:
             SessionNotFound: There is no good copy.
         """
@@ -443,6 +445,8 @@ class FolderAuthStateStore(AuthStateStore):
         if good is None:
             raise SessionNotFound(f"{self._folder} has no good copy of its credentials: restore a backup")
         path = self._folder / _CREDS_FILE
+        if _good(path) is not None:
+            return
         if path.exists():
             aside = unused_name(path.with_name(path.name + ".corrupt"))
             with replacing(aside) as temporary:
