@@ -224,6 +224,37 @@ async def test_an_overdue_run_is_caught_up_at_once() -> None:
     await runs.schedule.stop(timeout=0)
 
 
+async def test_what_is_overdue_when_a_run_has_just_failed_is_not_forgotten() -> None:
+    runs = Runs(3600)
+    runs.let = asyncio.Semaphore(100)
+    runs.fault = SessionCorrupted("bad")
+
+    def failed(exc: Exception) -> None:
+        runs.outcomes.append(exc)
+        runs.fault = None
+        schedule.catch_up()
+
+    schedule = BackupSchedule(runs.run, interval=3600, on_saved=runs.outcomes.append, on_failed=failed)
+    schedule.start()
+    await runs.until(2)
+    assert generations(runs.outcomes) == [2]
+    await schedule.stop(timeout=0)
+
+
+async def test_what_a_run_has_caught_up_is_not_run_once_more() -> None:
+    runs = Runs(3600)
+    runs.schedule.start()
+    await asyncio.sleep(0)
+    runs.schedule.catch_up()
+    runs.let.release()
+    await runs.until(1)
+    await runs.next_run()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert runs.begun == 1
+    await runs.schedule.stop(timeout=0)
+
+
 async def test_what_the_clock_missed_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("wwauth.backup.schedule.clock", lambda: now)

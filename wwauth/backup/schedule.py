@@ -123,15 +123,17 @@ class BackupSchedule:
     async def _supervise(self) -> None:
         while True:
             self._next_run = None
+            # Not after the run: one that has just failed leaves undone what is asked for at that moment.
+            self._wake.clear()
             try:
                 await asyncio.shield(self._single())
             except Exception:  # noqa: BLE001 - on_failed was told; the next run is what this task is for
                 self._failures += 1
             else:
                 self._failures = 0
+                self._wake.clear()
             pause = self._pause()
             self._next_run = datetime.now(UTC) + timedelta(seconds=pause)
-            self._wake.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
