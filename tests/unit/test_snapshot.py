@@ -214,7 +214,7 @@ def busy_profile(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 async def test_a_busy_profile_is_copied_without_waiting_for_ever(tmp_path: Path, busy_profile: Path) -> None:
     # Whether it meets a quiet moment is the machine's to say; that it ends, and whole, is not.
-    await take_snapshot(busy_profile, tmp_path / "copy", quiet_for=0.1)
+    await take_snapshot(busy_profile, tmp_path / "copy", quiet_for=0.1, timeout=3600)
     validate_profile(tmp_path / "copy", origin=ORIGIN, strict=True)
 
 

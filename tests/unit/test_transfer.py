@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyrage import x25519
 
+from wwauth._files import sync_file
 from wwauth.abc import StoreFeatures
 from wwauth.backup import BackupEngine, export_session, import_session, list_backups
 from wwauth.backup.archive import read_archive
@@ -443,6 +444,44 @@ async def test_an_import_stops_when_another_writer_was_faster(store: FileSystemS
         await import_session(Racing(store), path=file, replace=True)
     assert await back(store, SESSION, tmp_path) == login(profile)
     assert stored(store) == {SESSION} | packs_of(index_of(store), 2)
+
+
+async def test_an_import_replaces_no_session_that_came_while_it_checked_its_file(
+    store: FileSystemStore, profile: Path, tmp_path: Path
+) -> None:
+    class Racing(MemoryStore):
+        racing = True
+
+        async def session_exists(self, *, session: str) -> bool:
+            there = await super().session_exists(session=session)
+            if self.racing:
+                self.racing = False
+                await engine_on(self).save(other)
+            return there
+
+    await save_some(store, profile, 1)
+    file = tmp_path / "moving.zip"
+    await export_session(store, session=SESSION, path=file)
+    other = make_profile(tmp_path / "other" / SESSION, log=[b"another login"])
+    target = Racing()
+    with pytest.raises(ConfigurationError, match="already"):
+        await import_session(target, path=file)
+    assert await back(target, SESSION, tmp_path) == login(other)
+
+
+async def test_an_export_replaces_no_file_that_came_while_it_was_flushed(
+    store: FileSystemStore, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync_slowly(path: Path) -> None:
+        sync_file(path)
+        if path.parent == tmp_path:
+            (tmp_path / "moving.zip").write_text("precious")
+
+    await save_some(store, profile, 1)
+    monkeypatch.setattr("wwauth._files.sync_file", sync_slowly)
+    with pytest.raises(ConfigurationError, match="is there already"):
+        await export_session(store, session=SESSION, path=tmp_path / "moving.zip")
+    assert (tmp_path / "moving.zip").read_text() == "precious"
 
 
 async def test_an_import_needs_no_room_beside_a_file_that_lies_in_a_folder_of_others(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +30,8 @@ from .packs import verify_pack
 from .validate import cut_tails, validate_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._threads import Stop
     from ..abc import Store
     from ._bundle import SessionFile
@@ -147,16 +150,17 @@ async def import_session(
     name = check_session_name(source.session if session is None else session)
     remote, given = Remote(store, name), Remote(source, source.session)
     async with room_for(name, file.parent if os.access(file.parent, os.W_OK) else None) as room:
-        if not replace and await remote.exists(name):
-            raise ConfigurationError(
-                f"the store has {name!r} already: import it under another name (--session), or replace that (replace=, --force)"
-            )
+        if not replace:
+            await _refuse_stored(remote, name)
         await _check_whole(source, file, room, origin)
         stored = await look(given, source.session, room)
         if stored.index is not None:
             check_archive(store, "packs")
         async with holding(store, name) as lease:
             remote.lease = lease
+            if not replace:
+                # Once more: the check of the file took its time.
+                await _refuse_stored(remote, name)
             publisher = Publisher(remote, name, room)
             if stored.plain is not None:
                 numbers = await publisher.plain(stored.plain.path)
@@ -166,6 +170,13 @@ async def import_session(
                 raise SessionCorrupted(f"{file} changed while it was read: try again")
         form: Form = "packs" if stored.index is not None else "whatsapp-web.js"
     return TransferReport(name, file, form, numbers, file.stat().st_size, time.monotonic() - began)
+
+
+async def _refuse_stored(remote: Remote, name: str) -> None:
+    if await remote.exists(name):
+        raise ConfigurationError(
+            f"the store has {name!r} already: import it under another name (--session), or replace that (replace=, --force)"
+        )
 
 
 async def _check_whole(source: SessionFile, file: Path, room: Path, origin: str | None) -> None:
@@ -230,10 +241,14 @@ def _left_out(generation: StoredGeneration, bad: dict[Pack, str]) -> str:
 
 
 def _put(out: Path, target: Path, *, overwrite: bool) -> None:
-    with replacing(target) as temporary:
-        if not overwrite:
-            _refuse_existing(target)
+    with replacing(target, guard=None if overwrite else _nothing_at(target)) as temporary:
         out.rename(temporary)
+
+
+@contextmanager
+def _nothing_at(target: Path) -> Iterator[None]:
+    _refuse_existing(target)
+    yield
 
 
 def _refuse_existing(target: Path) -> None:
