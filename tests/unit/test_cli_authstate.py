@@ -10,16 +10,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
-from wwauth.authstate import use_multi_file_auth_state
+from wwauth.abc import RecordName
+from wwauth.authstate import MemoryAuthStateStore, use_multi_file_auth_state
 from wwauth.authstate.encrypted import new_key
 from wwauth.cli import app
+from wwauth.cli.authstate_moves import _Migration
+from wwauth.errors import LeaseLost
 
-from .authfolders import FIXTURES, SECRETS, change_creds, copied, files, pre_keys
+from .authfolders import FIXTURES, SECRETS, change_creds, copied, files, in_memory, pre_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,3 +238,25 @@ def test_a_forced_export_deletes_nothing_but_a_login(call: Call, tmp_path: Path)
     good(call("import", "auth_info_baileys", "sqlite:///logins.db"))
     refused(call("export", "sqlite:///logins.db", ".", "--force"), 2, match="name a folder for the login alone")
     assert (tmp_path / "logins.db").exists()
+
+
+async def test_a_source_that_was_changed_since_it_was_copied_is_not_deleted() -> None:
+    class Changing(MemoryAuthStateStore):
+        holds = 0
+
+        def hold(self, *, session: str) -> Any:
+            self.holds += 1
+            # Of what is to be copied, of the copying, of the deletion.
+            if self.holds == 3:
+                self._sessions[session][RecordName("session", "1")] = "{}"
+            return super().hold(session=session)
+
+    source, target = Changing(), MemoryAuthStateStore()
+    source._sessions = (await in_memory("01-fresh"))._sessions
+    job = _Migration("from", "to", None, delete=True, force=False, dry_run=False, json=True, peer=False)
+    with pytest.raises(LeaseLost, match="kept"):
+        await job._one(source, target, "one")
+    assert RecordName("session", "1") in await source.read(session="one", names=[RecordName("session", "1")])
+    job = _Migration("from", "to", None, delete=True, force=True, dry_run=False, json=True, peer=False)
+    await job._one(source, target, "one")
+    assert [name async for name in source.list_sessions()] == []

@@ -237,10 +237,10 @@ async def _add(store: AuthStateStore, session: str, texts: dict[RecordName, str]
     creds = texts.pop(CREDS)
     if texts:
         await store.write(session=session, changes=texts)
-    if taken.differs(await _found(store, session), creds=False):
+    if taken.differs(await digests_of(store, session), creds=False):
         raise _not_kept(session)
     await store.write(session=session, changes={CREDS: creds})
-    if taken.differs(await _found(store, session), creds=True):
+    if taken.differs(await digests_of(store, session), creds=True):
         raise _not_kept(session)
 
 
@@ -248,12 +248,13 @@ async def _replace(
     store: AuthStateStore, session: str, before: dict[RecordName, str], texts: dict[RecordName, str], taken: _Taken
 ) -> None:
     await store.write(session=session, changes={**dict.fromkeys(before), **texts})
-    if taken.differs(await _found(store, session), creds=True):
+    if taken.differs(await digests_of(store, session), creds=True):
         await store.write(session=session, changes={**dict.fromkeys(texts), **before})
         raise _not_kept(session)
 
 
-async def _found(store: AuthStateStore, session: str) -> dict[RecordName, str]:
+async def digests_of(store: AuthStateStore, session: str) -> dict[RecordName, str]:
+    """Return the digests of a session's records, which tell whether one was changed."""
     found: dict[RecordName, str] = {}
     async with aclosing(in_chunks(store, session)) as chunks:
         async for chunk in chunks:

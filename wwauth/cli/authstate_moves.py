@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import WWAuthError
+from ..errors import LeaseLost, WWAuthError
 from ._authstate import DryRun, Force, KeyFile, SessionName, Target, counted, opened_auth_state, session_of, sessions_of, shown
 from ._console import megabytes
 from ._session import Json, WrongUse, as_dict, checked_name, print_json, run, wrong_use
@@ -153,13 +153,23 @@ class _Migration:
         return not failed
 
     async def _one(self, source: AuthStateStore, target: AuthStateStore, session: str) -> MovedAuthState:
+        from ..authstate.transfer import digests_of  # noqa: PLC0415 - as above
+
         name = self.name or session
         if self.dry_run:
             report = await _looked_at(source, session)
         else:
+            if self.delete:
+                async with source.hold(session=session):
+                    before = await digests_of(source, session)
             report = await _put(source, target, self.target, session, name, force=self.force)
             if self.delete:
                 async with source.hold(session=session):
+                    if await digests_of(source, session) != before:
+                        raise LeaseLost(
+                            f"{session} was changed in FROM meanwhile, which was kept: stop who uses it, and migrate again "
+                            "(--force)"
+                        )
                     await source.delete(session=session)
         if not self.json:
             how = "to copy" if self.dry_run else "copied"
