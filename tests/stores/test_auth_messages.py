@@ -154,6 +154,13 @@ async def test_a_folders_messages_lie_beside_it(tmp_path: Path) -> None:
         assert await store.get_message(key("1")) == text("x")
 
 
+async def test_a_folder_that_the_system_refuses_to_look_for_is_a_typed_error(tmp_path: Path) -> None:
+    store = MessageStore(tmp_path / ("x" * 300))
+    with pytest.raises(StoreUnavailable, match="shorter"):
+        await store.get_message(key("1"))
+    await store.close()
+
+
 async def test_a_damaged_file_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "messages.db"
     path.write_bytes(b"no database" * 1000)

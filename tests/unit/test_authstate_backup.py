@@ -28,6 +28,7 @@ from wwauth.errors import (
     SessionInUse,
     SessionNotFound,
     SnapshotFailed,
+    StoreUnavailable,
 )
 from wwauth.stores import FileSystemStore, MemoryStore
 
@@ -100,6 +101,33 @@ async def test_the_folder_restored_over_is_kept_until_the_next_restore(folder: P
         await backup.restore(7)
     assert files(previous) == replaced
     assert {path.name for path in folder.parent.iterdir() if path.is_dir()} == {"auth", "auth.previous"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for administrators there")
+async def test_a_link_to_the_folder_stays_one(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "program" / "login"
+    link.parent.mkdir()
+    link.symlink_to(folder)
+    backup = AuthStateBackup(link, MemoryStore())
+    assert (await backup.save()).session == "login"
+    before = files(folder)
+    change_creds(folder, accountSyncCounter=5)
+    await backup.restore()
+    assert link.is_symlink()
+    assert files(folder) == before
+    assert list(link.parent.iterdir()) == [link]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/auth"])
+async def test_what_the_disk_refuses_is_a_typed_error(folder: Path, tmp_path: Path, name: str) -> None:
+    store = MemoryStore()
+    await AuthStateBackup(folder, store, session="one").save()
+    (tmp_path / "file").touch()
+    refused = AuthStateBackup(tmp_path / name, store, session="one")
+    with pytest.raises(StoreUnavailable, match="cannot restore"):
+        await refused.restore()
+    with pytest.raises(StoreUnavailable if name[0] == "x" else SnapshotFailed):
+        await refused.save()
 
 
 async def test_never_over_a_held_folder(folder: Path) -> None:

@@ -107,6 +107,32 @@ async def test_what_is_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_folder_that_the_system_refuses_to_look_for_is_a_typed_error(tmp_path: Path) -> None:
+    refused, store = tmp_path / ("x" * 300), await in_memory("01-fresh")
+    with pytest.raises(StoreUnavailable, match="shorter"):
+        await import_auth_state(refused, store, "two")
+    for source in (FolderAuthStateStore(refused), FolderAuthStateStore(refused / "auth")):
+        with pytest.raises(StoreUnavailable, match="shorter"):
+            await export_auth_state(source, "auth", tmp_path / "auth")
+        with pytest.raises(StoreUnavailable, match="shorter"):
+            await source.delete(session="auth")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for administrators there")
+@pytest.mark.parametrize("replace", [False, True])
+async def test_a_link_to_a_folder_stays_one(tmp_path: Path, *, replace: bool) -> None:
+    folder, link = tmp_path / "volume" / "auth", tmp_path / "auth"
+    if replace:
+        copied("peer-bob", folder)
+    else:
+        folder.mkdir(parents=True)
+    link.symlink_to(folder)
+    await export_auth_state(await in_memory("01-fresh"), "one", link, replace=replace)
+    assert link.is_symlink()
+    assert files(folder) == files(FIXTURES / "01-fresh")
+
+
 async def test_two_records_of_one_file_name_are_refused(tmp_path: Path) -> None:
     store = await in_memory("01-fresh")
     await store.write(session="one", changes={RecordName("mine", "a:b"): "1", RecordName("mine", "a-b"): "2"})

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _OF_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
+def place_of(folder: Path) -> Path:
+    """Return where a folder lies that is to be replaced: a link to it, such as one to a volume, goes on leading there."""
+    return folder.resolve() if os.path.islink(folder) and os.path.isdir(folder) else folder  # noqa: PTH112, PTH114 - never raise
+
+
 def foreign_entry(folder: Path) -> str | None:
     """Return the name of something that is neither Baileys' nor wwauth's, or None; blocks."""
     with os.scandir(folder) as entries:

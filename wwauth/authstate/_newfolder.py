@@ -131,4 +131,5 @@ class NewFolder:
 
 def is_wwauths(store: FolderAuthStateStore) -> bool:
     """Tell whether wwauth has ever opened this folder, so that there is a lock, and perhaps a journal to be made good."""
-    return (store._folder / f".{LOCK}.lock").exists()
+    with store_errors(f"look into {store._folder}"):
+        return (store._folder / f".{LOCK}.lock").exists()

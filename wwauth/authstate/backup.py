@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .._disk import check_path
+from .._disk import check_path, store_errors
 from .._files import remove_tree, temporary_sibling
 from .._lock import LoginLock
 from .._names import check_session_name
@@ -21,7 +21,7 @@ from ..backup.authfolder import AuthStateFolder, folder_lock, login_of, read_cre
 from ..backup.engine import BackupEngine
 from ..backup.schedule import BackupSchedule
 from ..errors import ConfigurationError, SnapshotFailed
-from ._foreign import check_holds_a_login_alone
+from ._foreign import check_holds_a_login_alone, place_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,7 +52,8 @@ class AuthStateBackup:
     have to be sent again. So restore when the folder is lost, not to go back.
 
     Args:
-        folder: The folder; saving only reads its records, and writes a note of the backups (`.wwauth-backup-….json`).
+        folder: The folder, or a link to it, which stays one; saving only reads its records, and writes a note of the backups
+            (`.wwauth-backup-….json`).
         store: Where the backups go; its owner closes it. `EncryptedStore` encrypts them.
         session: The name there; the folder's own when None.
         generations: How many are kept.
@@ -73,9 +74,10 @@ class AuthStateBackup:
         on_saved: Callable[[BackupReport], object] = lambda _: None,
         on_failed: Callable[[Exception], object] | None = None,
     ) -> None:
-        self._folder = check_path(folder, what="a folder").absolute()
+        path = check_path(folder, what="a folder").absolute()
+        self._folder = place_of(path)
         self._store = store
-        self._session = check_session_name(self._folder.name if session is None else session)
+        self._session = check_session_name(path.name if session is None else session)
         self._generations = generations
         self._on_saved = on_saved
         self._on_failed = self._log_failure if on_failed is None else on_failed
@@ -98,11 +100,12 @@ class AuthStateBackup:
                 What is stored stays.
             LeaseLost: The login was restored elsewhere, and saved from there.
             SessionInUse: Another process saves this session just now.
-            StoreError: The store did not take it; what it held stands.
+            StoreError: The store did not take it, or the disk failed; what the store held stands.
         """
-        if not await in_thread(lambda _: self._folder.parent.is_dir()):
-            raise self._no_folder()
-        async with self._alone():
+        with store_errors(f"back up {self._folder}"):
+            if not await in_thread(lambda _: self._folder.parent.is_dir()):
+                raise self._no_folder()
+        async with self._alone("back up"):
             if not await in_thread(lambda _: self._folder.exists()):
                 # What an interrupted restore had moved away comes back.
                 await self._engine.recover(self._folder)
@@ -134,9 +137,9 @@ class AuthStateBackup:
             SessionInUse: A state of wwauth's has the folder. (Baileys knows no lock: stop it first.)
             SessionNotFound: The store has no such session, or not that generation.
             SessionCorrupted: What the store holds is damaged; the folder is as it was.
-            StoreError: The store did not give it.
+            StoreError: The store did not give it, or the disk did not take it.
         """
-        async with self._alone(), self._held():
+        async with self._alone("restore"), self._held():
             await self._engine.recover(self._folder)
             await in_thread(lambda _: check_holds_a_login_alone(self._folder))
             previous, aside = self._engine.previous(self._folder), temporary_sibling(self._folder)
@@ -215,19 +218,21 @@ class AuthStateBackup:
             )
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
+    async def _alone(self, doing: str) -> AsyncIterator[None]:
+        """Be the one who works on the folder's backups, and tell what its disk refuses meanwhile as a `StoreError`."""
         lock = LoginLock(
             self._folder.with_name(f"{self._folder.name}.backup"),
             what=f"the backup of {self._folder}",
             cure="wait for its end",
         )
-        async with self._turn:
-            try:
-                # In here: cancelled, it was taken all the same.
-                await in_thread(lambda _: lock.acquire())
-                yield
-            finally:
-                await in_thread(lambda _: lock.release())
+        with store_errors(f"{doing} {self._folder}"):
+            async with self._turn:
+                try:
+                    # In here: cancelled, it was taken all the same.
+                    await in_thread(lambda _: lock.acquire())
+                    yield
+                finally:
+                    await in_thread(lambda _: lock.release())
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[None]:

@@ -155,7 +155,7 @@ class FolderAuthStateStore(AuthStateStore):
 
     async def delete(self, *, session: str) -> None:
         """Delete the login's files, and the folder when nothing else is in it; a crash in between is finished later."""
-        if not self._folder.exists():
+        if not await self._in_thread("delete the login in", self._folder.exists):
             return
         async with self._held(session):
             await self._in_thread("delete the login in", self._log_out)

@@ -94,11 +94,11 @@ class SignalKeyStore:
     async def clear(self) -> None:
         """Delete all keys, and not the credentials, in one transaction."""
         self._check()
-        names = await self._records.names()
-        changes = dict.fromkeys(names)
+        changes = dict.fromkeys(await self._records.names())
         transaction = self._transactions.current()
         if transaction is not None:
-            await transaction.write(self._records, changes)
+            # What it has set itself lies in no store yet.
+            await transaction.write(self._records, changes | dict.fromkeys(transaction.changes))
         elif changes:
             await self._transactions.write(self._records, changes)
 

@@ -14,7 +14,7 @@ from .._threads import in_thread
 from ..abc import CREDS, AuthStateStore
 from ..errors import ConfigurationError, CredsCorrupted, SessionNotFound, StoreUnavailable
 from ._findings import label
-from ._foreign import check_holds_a_login_alone
+from ._foreign import check_holds_a_login_alone, place_of
 from ._newfolder import NewFolder, is_wwauths
 from ._streams import chunked, digest, in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
@@ -62,7 +62,7 @@ async def export_auth_state(
     Write a session into a folder, file by file as Baileys would have; the store is only read, and held meanwhile.
 
     The folder (0700, its files 0600) appears whole, when every file in it was flushed and read back, or not at all. It is a
-    login in the clear, whatever the store does. From then on there are two of it: use one.
+    login in the clear, whatever the store does. From then on there are two of it: use one. A link to a folder stays one.
 
     Args:
         store: Where the session is.
@@ -82,7 +82,7 @@ async def export_auth_state(
     check_session_name(session)
     check_store(store)
     began = time.monotonic()
-    target = check_path(folder, what="a folder").absolute()
+    target = await in_thread(lambda _: place_of(check_path(folder, what="a folder").absolute()))
     async with AsyncExitStack() as stack:
         replaced = await in_thread(lambda _: _in_the_way(target))
         if replaced:
@@ -267,7 +267,9 @@ async def _records(
 ) -> AsyncIterator[tuple[RecordName, str]]:
     if isinstance(source, str | os.PathLike):
         folder: Path = check_path(source, what="a folder").absolute()
-        if not folder.is_dir():
+        with store_errors(f"look into {folder}"):
+            there = await in_thread(lambda _: folder.is_dir())
+        if not there:
             raise SessionNotFound(f"there is no folder {folder}: name Baileys' folder")
         source = FolderAuthStateStore(folder)
     if isinstance(source, AuthStateStore):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,7 +81,8 @@ class SQLiteMessageBackend(MessageBackend):
     def __init__(self, path: Path, *, is_file: bool = False) -> None:
         # Absolute from the start: a later chdir() must not move it.
         path = path.absolute()
-        if not is_file and path.suffix not in _ENDINGS and not path.is_file():
+        # A folder that may not be looked into is told of by the first use.
+        if not is_file and path.suffix not in _ENDINGS and not os.path.isfile(path):  # noqa: PTH113 - Path's raises there
             path = path.with_name(f"{path.name}.messages.db")
         self._path = path
         self._database: SharedDatabase | None = None
