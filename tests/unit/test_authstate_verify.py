@@ -10,6 +10,7 @@ import pytest
 from wwauth.abc import CREDS, RecordName
 from wwauth.authstate import BufferJSON, FolderAuthStateStore, MemoryAuthStateStore
 from wwauth.authstate.curve import generate_key_pair
+from wwauth.authstate.prune import PrunePolicy, prune
 from wwauth.authstate.verify import verify
 from wwauth.errors import SessionNotFound
 
@@ -89,6 +90,8 @@ async def test_keys_without_credentials(tmp_path: Path) -> None:
         ({"me": None}, "no me.id"),
         ({"account": {"details": "AA=="}}, "account lacks"),
         ({"firstUnuploadedPreKeyId": 30, "nextPreKeyId": 34}, "31, 32, 33 are missing"),
+        ({"firstUnuploadedPreKeyId": 29, "nextPreKeyId": 2**70}, f"37, 38 and {2**70 - 39} more are missing"),
+        ({"firstUnuploadedPreKeyId": 29, "nextPreKeyId": 40}, "37, 38 and 1 more are missing"),
     ],
 )
 async def test_damaged_credentials(tmp_path: Path, change: dict[str, object], meaning: str) -> None:
@@ -107,6 +110,15 @@ async def test_a_signature_that_baileys_itself_takes_for_good(tmp_path: Path) ->
     signature[10] ^= 1
     change_creds(folder, signedPreKey={**creds["signedPreKey"], "signature": bytes(signature)})
     assert "not signed" in found(await verify(FolderAuthStateStore(folder)), "creds").meaning
+
+
+async def test_numbers_and_kinds_that_no_login_has(tmp_path: Path) -> None:
+    folder = copied("03-full", tmp_path / "auth")
+    change_creds(folder, firstUnuploadedPreKeyId=2**70, nextPreKeyId=2**70, signalIdentities=7)
+    report = await verify(FolderAuthStateStore(folder))
+    assert report.ok
+    assert f"and {2**70 - 1 - 38} more are not there" in found(report, "pre-keys", "note").meaning
+    assert "signalIdentities" in found(report, "creds", "warning").meaning
 
 
 async def test_the_pre_key_that_baileys_looks_for(tmp_path: Path) -> None:
@@ -169,6 +181,15 @@ async def test_thousands_of_records_are_looked_at_in_parts(tmp_path: Path) -> No
     report = await verify(FolderAuthStateStore(folder))
     assert report.ok
     assert report.records["pre-key"] == 1_029
+
+
+async def test_a_pre_key_of_more_digits_than_a_number_has() -> None:
+    store, name = await in_memory("03-full"), RecordName("pre-key", "9" * 5000)
+    await store.write(session="one", changes={name: "{}"})
+    report = await verify(store, "one")
+    assert "no pre-key has such an id" in found(report, f"pre-key-{name.id}", "warning").meaning
+    await prune(store, "one", PrunePolicy(keep_pre_keys=0))
+    assert name in [name async for name, _ in store.records(session="one")]
 
 
 async def test_an_empty_text_in_a_database() -> None:

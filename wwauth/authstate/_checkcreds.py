@@ -108,9 +108,10 @@ def _account(creds: Mapping[str, Any], account: Any) -> Iterator[Finding]:
         verify(identity, prefix + details + identity + key, by_device) for prefix in _BY_DEVICE
     ):
         yield Finding("error", "creds", "deviceSignature is not of this identity key", _BACKUP)
-    known = [
-        item.get("identifierKey") for item in creds.get("signalIdentities") or [] if isinstance(item, dict)
-    ]  # whoever is linked has the account's key among them
+    # Whoever is linked has the account's key among them.
+    identities = creds.get("signalIdentities") or []
+    listed = identities if isinstance(identities, list) else [{}]
+    known = [item.get("identifierKey") for item in listed if isinstance(item, dict)]
     if known and KEY_BUNDLE_TYPE + key not in known:
         yield Finding(
             "warning", "creds", "signalIdentities does not hold the account's key", "Link the device anew if it fails."
@@ -128,6 +129,11 @@ def pair_problem(pair: Any) -> str | None:
         if len(key) != 32:
             return f"its {name} key has {len(key)} bytes and not 32"
     return None if public_key(pair["private"]) == pair["public"] else "its public key is not of its private one"
+
+
+def pre_key_number(id: str) -> int | None:  # noqa: A002 - Baileys' word
+    """Return the number that a pre-key's id is, or None: 24 bits are what the protocol has for it."""
+    return int(id) if id.isascii() and id.isdigit() and len(id) <= len("16777215") else None
 
 
 def is_count(value: object) -> TypeGuard[int]:

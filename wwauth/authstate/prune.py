@@ -11,7 +11,7 @@ from .._names import check_session_name
 from .._threads import in_thread
 from ..abc import CREDS, RecordName
 from ..errors import ConfigurationError, CredsCorrupted, SessionNotFound
-from ._checkcreds import is_count
+from ._checkcreds import is_count, pre_key_number
 from ._streams import in_chunks, refuse_encrypted
 from .bufferjson import BufferJSON
 from .creds import check_creds
@@ -193,7 +193,7 @@ class _Plan:
 
 
 def _numbered(names: Iterable[RecordName]) -> Iterable[tuple[int, RecordName]]:
-    return ((int(name.id), name) for name in names if name.id.isascii() and name.id.isdigit())
+    return ((number, name) for name in names if (number := pre_key_number(name.id)) is not None)
 
 
 def _counted(changes: Mapping[RecordName, str | None]) -> dict[str, int]:

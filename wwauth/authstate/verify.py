@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._names import check_session_name
 from .._threads import in_thread
 from ..abc import CREDS
 from ..errors import SessionNotFound
-from ._checkcreds import is_count, look_at_creds
+from ._checkcreds import is_count, look_at_creds, pre_key_number
 from ._checkrecords import open_entries, record_problem
 from ._findings import MISSING, Finding, label, unusable
 from ._streams import in_chunks, refuse_encrypted
@@ -119,8 +120,8 @@ class _Look:
             self.findings.append(unusable(name, "it is empty" if not text else "it cannot be read (torn, or no JSON)"))
             return
         if name.type == "pre-key":
-            if name.id.isascii() and name.id.isdigit():
-                self.pre_keys.add(int(name.id))
+            if (number := pre_key_number(name.id)) is not None:
+                self.pre_keys.add(number)
             else:
                 self.findings.append(
                     Finding("warning", label(name), "no pre-key has such an id: nobody asks for it", "Delete it.")
@@ -169,11 +170,11 @@ class _Look:
         if not (is_count(upcoming) and is_count(unuploaded)):
             return
         there = self.pre_keys
-        if lost := [number for number in range(unuploaded, upcoming) if number not in there]:
+        if lost := _missing(there, unuploaded, upcoming):
             yield Finding(
                 "error",
                 "pre-keys that wait for their upload",
-                f"{_some(lost)} missing: Baileys is about to upload them, and fails",
+                f"{lost} missing: Baileys is about to upload them, and fails",
                 "Restore them from a backup, or set firstUnuploadedPreKeyId to nextPreKeyId, so that new ones are made.",
             )
         if upcoming > 1 and upcoming - 1 not in there and upcoming - 1 < unuploaded:
@@ -187,14 +188,14 @@ class _Look:
             yield Finding(
                 "note",
                 "pre-keys",
-                f"{_some(gaps)} not there: first messages used them, and Baileys deletes what was used",
+                f"{gaps} not there: first messages used them, and Baileys deletes what was used",
                 "None needed, unless files were deleted by hand: then senders are asked to send again.",
             )
         if beyond := sorted(number for number in there if number >= upcoming):
             yield Finding(
                 "warning",
                 "pre-keys",
-                f"{_some(beyond)} there, past nextPreKeyId {upcoming}: the credentials are older than the keys",
+                f"{_some(beyond[:_NAMED], len(beyond))} there, past nextPreKeyId {upcoming}: the credentials are older than the keys",
                 "Look for newer credentials: with these, Baileys makes other keys under the same numbers.",
             )
 
@@ -235,13 +236,17 @@ class _Look:
         )
 
 
-def _gaps(there: set[int], end: int) -> list[int]:
-    """Return the numbers before `end` that are missing after the first one that is there; what came before was pruned."""
-    first = min((number for number in there if number < end), default=end)
-    return [number for number in range(first, end) if number not in there]
+def _gaps(there: set[int], end: int) -> str:
+    """Tell which numbers before `end` are missing after the first one that is there; what came before was pruned."""
+    return _missing(there, min((number for number in there if number < end), default=end), end)
 
 
-def _some(numbers: Sequence[int]) -> str:
-    named = ", ".join(map(str, numbers[:_NAMED]))
-    more = len(numbers) - _NAMED
-    return f"{named}{f' and {more} more' if more > 0 else ''} {'is' if len(numbers) == 1 else 'are'}"
+def _missing(there: set[int], first: int, end: int) -> str:
+    """Tell which numbers from `first` to before `end` are not there, "" for none; damaged counters may be any numbers."""
+    named = list(islice((number for number in range(first, end) if number not in there), _NAMED))
+    return _some(named, end - first - sum(first <= number < end for number in there)) if named else ""
+
+
+def _some(named: Sequence[int], count: int) -> str:
+    more = count - len(named)
+    return f"{', '.join(map(str, named))}{f' and {more} more' if more else ''} {'is' if count == 1 else 'are'}"
