@@ -139,6 +139,14 @@ def test_all_go_on_where_one_fails(call: Call) -> None:
     assert [item["session"] for item in json.loads(done.stdout)] == ["b", "a"]
 
 
+def test_several_sessions_do_not_replace_each_other_in_one_folder(call: Call, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        good(call("import", "auth_info_baileys", "sqlite:///one.db", "--session", name))
+    refused(call("migrate", "sqlite:///one.db", "back", "--all", "--force", "--delete-source"), 2, match="room for one login")
+    assert not (tmp_path / "back").exists()
+    assert len(json.loads(good(call("inspect", "sqlite:///one.db", "--json")))) == 2
+
+
 def test_backup_and_restore(call: Call, tmp_path: Path) -> None:
     folder = tmp_path / "auth_info_baileys"
     before = files(folder)

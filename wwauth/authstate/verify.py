@@ -195,7 +195,8 @@ class _Look:
             yield Finding(
                 "warning",
                 "pre-keys",
-                f"{_some(beyond[:_NAMED], len(beyond))} there, past nextPreKeyId {upcoming}: the credentials are older than the keys",
+                f"{_some(beyond[:_NAMED], len(beyond))} there, past nextPreKeyId {upcoming}: "
+                "the credentials are older than the keys",
                 "Look for newer credentials: with these, Baileys makes other keys under the same numbers.",
             )
 

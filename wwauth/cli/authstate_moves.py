@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..abc import CREDS
 from ..errors import LeaseLost, WWAuthError
 from ._authstate import DryRun, Force, KeyFile, SessionName, Target, counted, opened_auth_state, session_of, sessions_of, shown
 from ._console import megabytes
@@ -140,6 +141,10 @@ class _Migration:
                 names = await sessions_of(source, self.source, None) if all_ else [await session_of(source, self.source, None)]
             if self.name is not None and len(names) != 1:
                 raise WrongUse("--as gives one session another name: name that one with --session")
+            if len(names) > 1 and await _holds_one(target, self.target):
+                # Each would replace the one before it.
+                where = shown(self.target)
+                raise WrongUse(f"{where} has room for one login, and {len(names)} are to be copied: name one (--session)")
             for session in names:
                 try:
                     done.append(await self._one(source, target, session))
@@ -176,6 +181,13 @@ class _Migration:
             tail = "; deleted from FROM" if self.delete and not self.dry_run else ""
             _tell(report, f"{how} to {shown(self.target)}{tail}", json=False)
         return report
+
+
+async def _holds_one(store: AuthStateStore, target: str) -> bool:
+    """Tell whether a place holds one login, under whatever name: a folder, or a collection in the layout of Baileys' guide."""
+    from ..authstate.targets import folder_of  # noqa: PLC0415 - as above
+
+    return folder_of(target) is not None or bool(await store.read(session="wwauth-no-session", names=[CREDS]))
 
 
 async def _of_peers(store: AuthStateStore, source: str) -> AuthStateStore:
