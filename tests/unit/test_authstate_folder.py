@@ -334,6 +334,13 @@ async def test_a_key_that_baileys_used_up_since_a_kill_does_not_come_back(tmp_pa
     assert await sessions(folder) == {"1": {"v": 2}, "2": {"v": 3}}
 
 
+async def test_nor_does_one_that_the_kill_had_kept_from_its_place(tmp_path: Path) -> None:
+    folder = await crashed(tmp_path / "auth", tmp_path / "copy")
+    undo(folder, mark=True)
+    (folder / "session-2.json").unlink()
+    assert await sessions(folder) == {"1": {"v": 2}, "new": {"v": 3}}
+
+
 @pytest.mark.parametrize("cut", [2, 10, 40, 10_000])
 async def test_a_batch_that_was_not_written_whole_did_not_happen(tmp_path: Path, cut: int) -> None:
     folder = await crashed(tmp_path / "auth", tmp_path / "copy")

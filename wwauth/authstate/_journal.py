@@ -177,12 +177,20 @@ class Journal:
             return []
         known: dict[str, set[str | None]] = {}
         wanted: dict[str, bytes | None] = {}
-        for pending, batch in _lines(found):
+        survived = _is_of_this_boot(found)
+        for done, batch in _lines(found):
+            pending = not (done and survived)
             self._dirty.update(batch)
             for name, (before, text) in batch.items():
                 data = None if text is None else text.encode()
-                # Also what was there before a later batch: credentials that are saved alone are in no line.
-                known.setdefault(name, set()).update({before, None if data is None else digest(data)})
+                now = None if data is None else digest(data)
+                if survived:
+                    # All batches but the last one were there: a file is as that one found it.
+                    known[name] = {before, now}
+                else:
+                    # Also what was there before a later batch: credentials that are saved alone are in no line. And a machine
+                    # may take a file with it that was new on its disk.
+                    known.setdefault(name, {None}).update({before, now})
                 if pending:
                     wanted[name] = data
                 else:
@@ -194,8 +202,13 @@ class Journal:
         there = _read(path)
         if there == data:
             return False
-        # Credentials are flushed before they get their place: whoever tore them, no crash of the machine did.
-        if there is not None and digest(there) not in known and (name == _CREDS_FILE or _is_whole(there)):
+        # Credentials are flushed before they get their place: whoever tore them, no crash of the machine did. And nobody
+        # deletes them alone, but Baileys does so with a key that was used.
+        if there is None:
+            changed = None not in known and name != _CREDS_FILE
+        else:
+            changed = digest(there) not in known and (name == _CREDS_FILE or _is_whole(there))
+        if changed:
             _log.info("%s was changed by another program after a crash, and is left as it is", path)
             return False
         if data is None:
@@ -208,19 +221,27 @@ class Journal:
 
 
 def _lines(data: bytes) -> Iterator[tuple[bool, dict[str, list[str | None]]]]:
-    """Yield the batches that were written whole, and whether their files may not be there."""
+    """Yield the batches that were written whole, and whether their files were in their places."""
     header, *lines = data.split(b"\n")
-    try:
-        boot = json.loads(header)["boot"]
-    except (ValueError, KeyError, TypeError):
+    if _boot_in(header) is None:
         return
-    # A process that dies takes no file with it that was renamed; a machine may.
-    survived = boot == _boot() != ""
     for line in lines:
         body = line[11:]
         if not body or line[:11] not in {mark + b" %08x " % zlib.crc32(body) for mark in (_PENDING, _DONE)}:
             return
-        yield not (survived and line.startswith(_DONE)), json.loads(body)
+        yield line.startswith(_DONE), json.loads(body)
+
+
+def _is_of_this_boot(data: bytes) -> bool:
+    """Tell whether a process died alone, which takes no file with it that was renamed; a machine may."""
+    return _boot_in(data.partition(b"\n")[0]) == _boot() != ""
+
+
+def _boot_in(header: bytes) -> str | None:
+    try:
+        return str(json.loads(header)["boot"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _boot() -> str:
