@@ -181,7 +181,9 @@ class DatabaseFile:
             with suppress(FileNotFoundError):
                 beside = self.path.with_name(self.path.name + ending)
                 info = beside.stat()
-                if info.st_mode & 0o077 and info.st_uid == os.geteuid():
+                # What was made beside a read-only one would keep it so after that was mended.
+                unfit = info.st_mode & 0o077 or (ending and not info.st_mode & stat.S_IWUSR)
+                if unfit and info.st_uid == os.geteuid():
                     beside.chmod(PRIVATE_FILE)
 
 

@@ -26,6 +26,7 @@ from wwauth.errors import (
     StoreUnavailable,
 )
 from wwauth.testing import AuthStateContract
+from wwauth_stores.authstate._sqlitefile import AuthDatabaseFile
 from wwauth_stores.authstate.sqlite import SQLiteAuthStateStore
 
 if TYPE_CHECKING:
@@ -156,6 +157,18 @@ async def test_files_are_private(store: SQLiteAuthStateStore, file: Path) -> Non
         assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
+@posix
+async def test_what_a_read_only_file_left_beside_it_is_mended_with_it(file: Path) -> None:
+    async with SQLiteAuthStateStore(file) as store:
+        await store.write(session="one", changes={CREDS: "{}"})
+    beside = [file.with_name(file.name + ending) for ending in ("-wal", "-shm")]
+    for path in beside:
+        path.touch(0o400)
+    # Before SQLite opens them, which it cannot where it is not root.
+    AuthDatabaseFile(file).find(create=False)
+    assert [path.stat().st_mode & 0o777 for path in beside] == [0o600, 0o600]
+
+
 async def test_after_close_it_says_so(file: Path) -> None:
     store = SQLiteAuthStateStore(file)
     await store.write(session="one", changes={CREDS: "{}"})
@@ -200,13 +213,14 @@ async def test_a_file_that_is_gone_or_another_is_unavailable(store: SQLiteAuthSt
     assert (await store.read(session="one", names=BOTH))[CREDS] in {"{}", "{1}", "{2}"}
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "torn", "cut off"])
+@pytest.mark.parametrize("damage", ["empty", "one byte", "text", "torn", "cut off"])
 async def test_a_damaged_file_is_no_new_identity(file: Path, damage: str) -> None:
     async with SQLiteAuthStateStore(file) as store:
         await store.write(session="one", changes={KEY: "x" * 20000, CREDS: "{}"})
     whole = file.read_bytes()
     bad = {
         "empty": b"",
+        "one byte": b"\0",
         "text": b"{not a database at all}" * 300,
         "torn": whole[:4096] + b"\x55" * (len(whole) - 4096),
         "cut off": whole[:4096],

@@ -41,7 +41,8 @@ class AuthDatabaseFile(DatabaseFile):
         with self._lock, store_errors(f"open {self.path}"):
             if not super().find(create=create):
                 return False
-            if not self.path.stat().st_size:
+            # SQLite takes one byte for none.
+            if self.path.stat().st_size <= 1:
                 raise CredsCorrupted(
                     f"the database {self.path} is an empty file: bring back a copy, or delete it if it never held anything"
                 )
