@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wwauth.abc import CREDS, RecordName
-from wwauth.authstate import MemoryAuthStateStore, use_auth_state
+from wwauth.authstate import FolderAuthStateStore, MemoryAuthStateStore, use_auth_state
 from wwauth.authstate.databases import sql_auth_state_store
 from wwauth.authstate.encrypted import EncryptedAuthState, new_key, rekey
 from wwauth.authstate.transfer import export_auth_state, import_auth_state
@@ -62,6 +62,21 @@ async def test_nothing_is_in_the_clear_and_everything_comes_back(tmp_path: Path)
     assert files(tmp_path / "auth") == files(FIXTURES / "03-full")
     envelope = json.loads(texts[0])
     assert sorted(envelope) == ["data", "key", "wwauth-encrypted"]
+
+
+async def test_in_a_folder_that_does_not_tell_all_names_apart(tmp_path: Path) -> None:
+    store = EncryptedAuthState(FolderAuthStateStore(tmp_path / "auth"), keys=KEY)
+    state, save_creds = await use_auth_state(store)
+    await save_creds()
+    values = {"a-type-to-come": {"1": {"a": 1}}, "session": {"a:b/c": {"a": 2}}}
+    await state.keys.set(values)
+    assert {kind: await state.keys.get(kind, ids) for kind, ids in values.items()} == values
+    await state.close()
+    assert sum((await verify(store)).records.values()) == 3
+    assert (await rekey(EncryptedAuthState(FolderAuthStateStore(tmp_path / "auth"), keys=[OTHER, KEY]))).changed == 3
+    (tmp_path / "auth" / "session-a-b__c.json").rename(tmp_path / "auth" / "session-a-b__d.json")
+    with pytest.raises(DecryptionFailed, match="belongs to another"):
+        await verify(EncryptedAuthState(FolderAuthStateStore(tmp_path / "auth"), keys=OTHER))
 
 
 async def test_each_write_has_its_own_nonce() -> None:

@@ -24,6 +24,8 @@ from ..abc import AuthStateStore, RecordName
 from ..errors import ConfigurationError, DecryptionFailed, SessionNotFound
 from ._findings import label
 from ._streams import CHUNK, ENVELOPE, in_chunks
+from .folder import FolderAuthStateStore
+from .names import listed_name
 from .records import check_store, plugin_errors
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class EncryptedAuthState(AuthStateStore):
             raise ConfigurationError(f"invalid keys: {wrong}; use keys that new_key() made")
         self._keys = {_key_id(key): key for key in parsed if key is not None}
         self._allow_plaintext = allow_plaintext
+        # A folder does not tell all names apart, and a record is to be what it is there under the name that was listed, too.
+        self._known = listed_name if isinstance(inner, FolderAuthStateStore) else _same
 
     def __repr__(self) -> str:
         return f"EncryptedAuthState({self._inner!r}, <{len(self._keys)} keys>)"
@@ -137,7 +141,7 @@ class EncryptedAuthState(AuthStateStore):
 
     def _sealed(self, session: str, name: RecordName, text: str) -> str:
         key_id, key = next(iter(self._keys.items()))
-        place = _place(session, name)
+        place = _place(session, self._known(name))
         nonce = os.urandom(_NONCE_BYTES)
         data = nonce + _cipher(key, place).encrypt(nonce, text.encode(), place)
         return json.dumps({_MARK: 1, "key": key_id, "data": base64.b64encode(data).decode()}, separators=(",", ":"))
@@ -160,7 +164,7 @@ class EncryptedAuthState(AuthStateStore):
                 f"{label(name)} of {session!r} is encrypted with the key {envelope['key']!r:.20}, which is none of those given "
                 f"({', '.join(self._keys)}): give that key, too"
             )
-        place = _place(session, name)
+        place = _place(session, self._known(name))
         try:
             data = base64.b64decode(envelope["data"], validate=True)
             return _cipher(key, place).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], place).decode()
@@ -230,6 +234,10 @@ async def _computed(texts: Mapping[RecordName, str | None], work: Callable[[], _
     if len(texts) <= _FEW and sum(map(len, filter(None, texts.values()))) <= _SHORT:
         return work()
     return await in_thread(lambda _: work())
+
+
+def _same(name: RecordName) -> RecordName:
+    return name
 
 
 def _place(session: str, name: RecordName) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 from ..abc import CREDS, RecordName
 from ..errors import ConfigurationError
 
-__all__ = ["KNOWN_TYPES", "canonical", "file_name", "record_of"]
+__all__ = ["KNOWN_TYPES", "canonical", "file_name", "listed_name", "record_of"]
 
 KNOWN_TYPES: Final = (
     "pre-key",
@@ -82,6 +82,16 @@ def record_of(name: str) -> RecordName | None:
             return RecordName(known, canonical(known, stem[len(known) + 1 :]))
     unknown, dash, rest = stem.partition("-")
     return RecordName(unknown, rest) if unknown and dash else None
+
+
+def listed_name(name: RecordName) -> RecordName:
+    """
+    Return the name under which a folder lists a record: that of all records that would lie in the same file.
+
+    Raises:
+        ConfigurationError: No file can have its name.
+    """
+    return record_of(file_name(name)) or name
 
 
 def canonical(type: str, id: str) -> str:  # noqa: A002 - Baileys' words
