@@ -32,6 +32,11 @@ def make_private_dir(path: Path) -> None:
         path.chmod(PRIVATE_DIR)
 
 
+def private_opener(path: str, flags: int) -> int:
+    """Open a file for `open(…, opener=private_opener)`: one that is made is 0600 from its first byte on."""
+    return os.open(path, flags, PRIVATE_FILE)
+
+
 def temporary_sibling(path: Path) -> Path:
     """Return a hidden, unused name beside `path`, on the same file system, which `sweep_temporaries` recognises."""
     return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}{_TEMPORARY}")

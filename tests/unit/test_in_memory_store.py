@@ -8,7 +8,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections import UserDict
+from collections.abc import Iterator, KeysView, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,6 +177,31 @@ async def test_the_guides_file_is_written_back_as_it_was(tmp_path: Path, require
     assert path.with_name("baileys_store.json.bak").read_bytes() == before
     if sys.platform != "win32":
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only POSIX systems have modes")
+@pytest.mark.parametrize("links", [True, False])
+async def test_nobody_else_reads_it_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    modes = []
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    class Watching(UserDict[str, str]):
+        def keys(self) -> KeysView[str]:
+            modes.extend(path.stat().st_mode & 0o777 for path in tmp_path.glob(".store.json.*"))
+            return super().keys()
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    store = make_in_memory_store()
+    for _ in range(2):
+        store.chats[JID] = Watching(id=JID)
+        await store.write_to_file(tmp_path / "store.json")
+    assert modes
+    assert {*modes, *(path.stat().st_mode & 0o777 for path in tmp_path.iterdir())} == {0o600}
 
 
 async def test_older_files_are_read_too(tmp_path: Path) -> None:

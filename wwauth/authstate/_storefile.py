@@ -10,7 +10,7 @@ from binascii import a2b_base64
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._disk import store_errors
-from .._files import make_private_dir, replacing, sync_dir, temporary_sibling, unused_name
+from .._files import make_private_dir, private_opener, replacing, sync_dir, temporary_sibling, unused_name
 from ..errors import ConfigurationError, SessionCorrupted
 from .bufferjson import BufferJSON
 
@@ -77,7 +77,7 @@ class StoreFile:
             if not self.path.parent.is_dir():
                 make_private_dir(self.path.parent)
             with replacing(self.path) as temporary:
-                with temporary.open("wb") as file:
+                with open(temporary, "xb", opener=private_opener) as file:
                     file.writelines(_pieces(content, more, stop))
                 self._keep_old()
             self._good = self._identity()
@@ -123,7 +123,8 @@ class StoreFile:
                 temporary.hardlink_to(source)
             except OSError:
                 # As on file systems without links; a full disk fails here, too, and says so.
-                shutil.copyfile(source, temporary)
+                with source.open("rb") as old, open(temporary, "xb", opener=private_opener) as new:
+                    shutil.copyfileobj(old, new)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)

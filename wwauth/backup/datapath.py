@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from .._files import PRIVATE_FILE, remove_tree, replacing
+from .._files import private_opener, remove_tree, replacing
 from .._names import check_session_name, pack_name_parts
 from .._threads import in_thread
 from ..abc import SessionInfo, Store, StoreFeatures
@@ -171,5 +171,5 @@ def _sizes(folder: Path) -> Iterator[int]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with open(target, "xb", opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE)) as out, source.open("rb") as file:
+    with open(target, "xb", opener=private_opener) as out, source.open("rb") as file:
         shutil.copyfileobj(file, out, 1 << 20)
