@@ -57,6 +57,9 @@ async def in_thread(work: Callable[[Stop], _T]) -> _T:
         await ended(future)
         _tell_of(future)
         raise
+    finally:
+        # It holds what the work raised, and that this frame: what its callers had open would stay so until a collection.
+        del future
 
 
 async def ended(future: asyncio.Future[_T]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from wwauth._disk import check_path, store_errors
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import BinaryIO
+
+    from wwauth._threads import Stop
 
     from ._local import PrivateFile
 
@@ -81,12 +83,15 @@ async def entered(manager: AbstractContextManager[_T]) -> AsyncIterator[_T]:
     try:
         await in_thread(lambda _: held.append(manager.__enter__()))
         yield held[0]
-    except BaseException:
-        kind, error, trace = sys.exc_info()
-        if not held or not await in_thread(lambda _: manager.__exit__(kind, error, trace)):
+    except BaseException as error:
+        if not held or not await in_thread(partial(_leave, manager, error)):
             raise
     else:
-        await in_thread(lambda _: manager.__exit__(None, None, None))
+        await in_thread(partial(_leave, manager, None))
+
+
+def _leave(manager: AbstractContextManager[object], error: BaseException | None, _: Stop) -> bool | None:
+    return manager.__exit__(None if error is None else type(error), error, None if error is None else error.__traceback__)
 
 
 @asynccontextmanager

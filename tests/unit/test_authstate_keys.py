@@ -110,6 +110,16 @@ async def test_a_nested_transaction_that_fails_takes_its_own_changes_back(state:
     assert await state.keys.get("session", ["1", "2"]) == {"1": {"a": 1}}
 
 
+async def test_clear_deletes_what_its_transaction_has_set(state: AuthenticationState) -> None:
+    await state.keys.set({"session": {"1": {"a": 1}}})
+    async with state.keys.transaction("k"):
+        await state.keys.set({"session": {"2": {"a": 2}}})
+        await state.keys.clear()
+        assert await state.keys.get("session", ["1", "2"]) == {}
+        await state.keys.set({"session": {"3": {"a": 3}}})
+    assert (await state.keys.get("session", ["1", "2", "3"])).keys() == {"3"}
+
+
 async def test_a_nested_transaction_that_fails_takes_nothing_of_its_neighbours_back(
     state: AuthenticationState, store: Watched
 ) -> None:
@@ -182,16 +192,6 @@ async def test_a_nested_transaction_that_outlives_the_outer_one_takes_nothing_ba
         await task
     assert state.creds["nextPreKeyId"] == 5
     assert await stored_creds(store, "nextPreKeyId") == 5
-
-
-async def test_clear_deletes_what_its_transaction_has_set(state: AuthenticationState) -> None:
-    await state.keys.set({"session": {"1": {"a": 1}}})
-    async with state.keys.transaction("k"):
-        await state.keys.set({"session": {"2": {"a": 2}}})
-        await state.keys.clear()
-        assert await state.keys.get("session", ["1", "2"]) == {}
-        await state.keys.set({"session": {"3": {"a": 3}}})
-    assert (await state.keys.get("session", ["1", "2", "3"])).keys() == {"3"}
 
 
 async def test_tasks_that_a_transaction_starts_belong_to_it(state: AuthenticationState, store: Watched) -> None:

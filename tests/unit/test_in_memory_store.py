@@ -184,7 +184,7 @@ async def test_the_guides_file_is_written_back_as_it_was(tmp_path: Path, require
 async def test_nobody_else_reads_it_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
 ) -> None:
-    modes = []
+    modes: list[int] = []
 
     def refused(*_: object) -> None:
         raise PermissionError
