@@ -31,9 +31,7 @@ test: chromium
 check: $(INSTALLED)
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
-	$(PYTHON) -m mypy --platform linux --cache-dir .mypy_cache/linux
-	$(PYTHON) -m mypy --platform win32 --cache-dir .mypy_cache/win32
-	$(PYTHON) -m mypy --platform darwin --cache-dir .mypy_cache/darwin
+	printf '%s\n' linux win32 darwin | xargs -P 3 -I {} $(PYTHON) -m mypy --platform {} --cache-dir .mypy_cache/{}
 	$(PYTHON) -m pytest tests/unit/test_packaging.py
 
 servers: $(INSTALLED)

@@ -25,7 +25,7 @@ _KINDS: dict[int | None, tuple[type[StoreError], str]] = {
     errno.ENOTDIR: (StoreUnavailable, "a file is where a folder should be, so move it or name another place"),
     errno.EEXIST: (StoreUnavailable, "a file is where a folder should be, so move it or name another place"),
     errno.EISDIR: (StoreUnavailable, "a folder is where a file should be, so move it or name another place"),
-    errno.EBUSY: (StoreUnavailable, "where a volume is mounted name a folder in it, else try again"),
+    errno.EBUSY: (StoreUnavailable, "if a volume is mounted there name a folder in it, else try again"),
     errno.ENAMETOOLONG: (StoreUnavailable, "use a shorter name"),
 }
 
