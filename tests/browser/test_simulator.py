@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -210,10 +209,9 @@ async def test_the_network_comes_back(opened: Callable[..., Any]) -> None:
         await scan(simulator)
         await page.evaluate(WATCH)
         await simulator.phone.ghost()
-        asked = asyncio.create_task(page.evaluate(f"{SOCKET}.logout().catch((error) => error.message)"))
-        await page.evaluate("1")  # behind it
+        await page.evaluate(f"void (window.asked = {SOCKET}.logout().catch((error) => error.message))")
         await simulator.phone.drop(60)
-        assert await asked == "the connection was lost before there was an answer"
+        assert await page.evaluate("window.asked") == "the connection was lost before there was an answer"
         assert simulator.pages[0]["stage"] == "offline"
         assert await simulator.phone.send_messages(3) == 0  # they wait
         with pytest.raises(PlaywrightError, match="there is no connection"):
