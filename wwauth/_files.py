@@ -164,21 +164,29 @@ def remove_tree(path: Path, *, max_retries: int = 4) -> None:
     Raises:
         OSError: It could not be deleted.
     """
-    attempt = 0
-    while True:
+    for attempt in range(max_retries + 1):
         try:
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                _remove_folder(path)
             else:
                 path.unlink(missing_ok=True)
-        except (FileNotFoundError, NotADirectoryError):
-            # What is there still is less each time: somebody else deletes it, too.
-            if not path.exists():
+        except OSError as error:
+            if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.exists():
                 return
-        except OSError:
-            attempt += 1
-            if attempt > max_retries:
+            if attempt == max_retries:
                 raise
-            time.sleep(0.1 * attempt)
+            time.sleep(0.1 * (attempt + 1))
         else:
             return
+
+
+def _remove_folder(path: Path) -> None:
+    # What is gone when its turn comes was deleted by somebody else: before Python 3.13 that would end it.
+    def failed(_: object, __: object, error: BaseException) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=failed)
+    else:
+        shutil.rmtree(path, onerror=lambda function, name, info: failed(function, name, info[1]))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from wwauth._disk import store_errors
-from wwauth._files import PRIVATE_FILE, replacing
+from wwauth._files import private_opener, replacing
 from wwauth.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class PrivateFile:
 def new_private(target: Path) -> Iterator[PrivateFile]:
     """Make the new file `target`, 0600 from its first moment; at the end `OSError`, unless it has all that was written."""
     # Path.open() takes no opener, and a file made before its chmod could be opened by others for a moment.
-    with open(target, "xb", buffering=0, opener=_open_private) as file:
+    with open(target, "xb", buffering=0, opener=private_opener) as file:
         written = PrivateFile(file)
         yield written
         size = os.fstat(file.fileno()).st_size
@@ -129,7 +129,3 @@ def check_target(path: Path) -> None:
         raise ConfigurationError(f"cannot extract to {path}: make the folder {path.parent} first")
     if path.is_dir():
         raise ConfigurationError(f"cannot extract to {path}: it is a folder; name a new file")
-
-
-def _open_private(name: str, flags: int) -> int:
-    return os.open(name, flags, PRIVATE_FILE)

@@ -123,7 +123,7 @@ def test_remove_tree_takes_a_link_and_not_what_it_names(tmp_path: Path) -> None:
 
 
 def test_remove_tree_raises_when_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, **_: object) -> None:
         raise PermissionError(f"{path} is busy")
 
     monkeypatch.setattr("wwauth._files.shutil.rmtree", refuse)

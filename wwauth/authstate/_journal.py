@@ -177,8 +177,13 @@ class Journal:
             return []
         known: dict[str, set[str | None]] = {}
         wanted: dict[str, bytes | None] = {}
-        survived = _is_of_this_boot(found)
-        for done, batch in _lines(found):
+        header, *lines = found.split(b"\n")
+        boot = _boot_in(header)
+        if boot is None:
+            return []
+        # A process that dies takes no file with it that was renamed; a machine may.
+        survived = boot == _boot() != ""
+        for done, batch in _batches(lines):
             pending = not (done and survived)
             self._dirty.update(batch)
             for name, (before, text) in batch.items():
@@ -220,21 +225,13 @@ class Journal:
         return True
 
 
-def _lines(data: bytes) -> Iterator[tuple[bool, dict[str, list[str | None]]]]:
+def _batches(lines: list[bytes]) -> Iterator[tuple[bool, dict[str, list[str | None]]]]:
     """Yield the batches that were written whole, and whether their files were in their places."""
-    header, *lines = data.split(b"\n")
-    if _boot_in(header) is None:
-        return
     for line in lines:
         body = line[11:]
         if not body or line[:11] not in {mark + b" %08x " % zlib.crc32(body) for mark in (_PENDING, _DONE)}:
             return
         yield line.startswith(_DONE), json.loads(body)
-
-
-def _is_of_this_boot(data: bytes) -> bool:
-    """Tell whether a process died alone, which takes no file with it that was renamed; a machine may."""
-    return _boot_in(data.partition(b"\n")[0]) == _boot() != ""
 
 
 def _boot_in(header: bytes) -> str | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from .._disk import store_errors
-from .._files import PRIVATE_FILE, make_private_dir, remove_tree, sync_dir, temporary_sibling
+from .._files import make_private_dir, private_opener, remove_tree, sync_dir, temporary_sibling
 from .._threads import in_thread
 from ..abc import CREDS
 from ..errors import ConfigurationError, StoreUnavailable
@@ -83,15 +82,13 @@ class NewFolder:
 
     def _write(self, file: str, name: RecordName, text: str) -> None:
         data = text.encode()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
-            fd = os.open(self._building / file, flags, PRIVATE_FILE)
+            with open(self._building / file, "xb", opener=private_opener) as opened:
+                opened.write(data)
         except FileExistsError:
             # A file system that does not tell cases apart.
             other = next(known for known in self._names if known != file and known.lower() == file.lower())
             raise self._collision(file, self._names[other], name) from None
-        with os.fdopen(fd, "wb") as opened:
-            opened.write(data)
         self._digests[file] = digest(data)
 
     def _swap(self, *, replace: bool) -> None:
